@@ -1,0 +1,58 @@
+# Everything a developer does here. Needs Python 3.11 or newer and make; the rest is set up in .venv.
+PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test check format ci deploy-check lock clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## Make .venv with everything in it
+
+$(READY): requirements-dev.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Callboard needs Python 3.11 or newer; none was found on PATH." >&2; exit 1; }
+	@echo "Setting up .venv (once; about a minute) …"
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module does not work here; on Debian it is the package python3-venv." >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY)  ## Run a shop's morning through the whole service (ARGS=--exit ends by itself)
+	@$(BIN)/callboard demo $(ARGS)
+
+dev: $(READY)  ## Run the service for daily work: database, mail server, YooKassa sandbox, API, workers
+	@$(BIN)/callboard dev $(ARGS)
+
+test: $(READY)  ## Run the tests (ARGS=… goes to pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY)  ## Lint, formatting, types, import layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: $(READY)  ## Put the code into its form
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+deploy-check: $(READY)  ## Check Dockerfile, compose file and Kubernetes manifests (needs kubectl)
+	@$(BIN)/python -m pytest -m deploy tests/deploy
+
+ci: check test deploy-check  ## Everything that must pass before a commit lands
+	@$(BIN)/callboard demo --exit
+
+lock: $(READY)  ## Resolve the dependencies anew, with hashes and without addresses
+	@{ echo "# Production: callboard[service,s3]. Made by: make lock"; $(COMPILE) --extra service --extra s3 --build-deps-for wheel -o - pyproject.toml; } > requirements.lock.new
+	@{ echo "# Development: callboard[dev]. Made by: make lock"; $(COMPILE) --extra dev --unsafe-package callboard -o - pyproject.toml \
+		| sed -e '/^# WARNING/d' -e '/^# Consider/d' -e '/^callboard @/,/^[a-z]/{/^callboard @/d;/^    #/d}'; } > requirements-dev.lock.new
+	@mv requirements.lock.new requirements.lock && mv requirements-dev.lock.new requirements-dev.lock
+
+clean:  ## Remove what the commands above made
+	rm -rf $(VENV) .callboard build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
