@@ -1,0 +1,23 @@
+"""Background jobs for product teams: Dramatiq actors on a Postgres broker.
+
+send_in(connection, *messages), send_many(messages) and completion() are the whole Python interface
+besides the actors themselves. They load on first use, so that importing callboard costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from callboard.broker import completion, send_in, send_many
+
+__version__ = "0.1.0"
+__all__ = ["completion", "send_in", "send_many"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'callboard' has no attribute {name!r}")
+    from callboard import broker
+
+    return getattr(broker, name)

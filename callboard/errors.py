@@ -1,0 +1,111 @@
+"""Every error Callboard raises, in one tree.
+
+CallboardError
+├── ConfigurationError      wrong or missing settings, all of them at once
+├── DatabaseUnavailable     no answer from Postgres within the deadline
+│   └── BrokerUnavailable   send() could not store its message; carries it, sending it again is safe
+├── SchemaOutdated          the database is older or newer than this code
+├── InvalidMessage          a message that can never be stored (too large, NUL, not JSON)
+├── LeaseLost               another worker owns the message by now; this attempt may write nothing
+├── NotFound                an id or a name that does not exist
+├── Conflict                the thing is in a state that forbids the request
+├── TemporaryError          try again later: retried within the limits
+└── PermanentError          will never succeed: dead letter at once
+Postponed                   not a failure: run later, counts no retry (a pause, a rate limit, a provider that is down)
+
+Whether a failure is temporary or permanent is its class, nowhere a string. Exceptions that are
+neither (a bug, a library's own error) count as temporary.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from dramatiq.errors import ConnectionError as DramatiqConnectionError
+from dramatiq.errors import Retry
+from dramatiq.middleware import MiddlewareError
+
+
+class CallboardError(Exception):
+    """Anything Callboard reports on purpose."""
+
+
+class ConfigurationError(CallboardError):
+    """Settings are wrong; problems lists each with variable, value and remedy."""
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class DatabaseUnavailable(CallboardError):
+    """Postgres did not answer within the deadline."""
+
+
+class BrokerUnavailable(DatabaseUnavailable, DramatiqConnectionError):
+    """A message could not be stored; `message` carries it, and sending it again is safe."""
+
+    def __init__(self, text: str, message: Any = None) -> None:
+        Exception.__init__(self, text)
+        self.message = message
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class SchemaOutdated(CallboardError):
+    """The database's schema is not the one this code was written for."""
+
+
+class InvalidMessage(CallboardError):
+    """A message that Postgres can never store."""
+
+
+class LeaseLost(CallboardError):
+    """The lease of the running message has passed to another worker."""
+
+
+class NotFound(CallboardError):
+    """The named thing does not exist."""
+
+
+class Conflict(CallboardError):
+    """The named thing is in a state that forbids the request."""
+
+
+class TemporaryError(CallboardError):
+    """A failure that may pass: the message is retried within its limits.
+
+    retry_after_s, where the other side named a wait, replaces the usual one.
+    """
+
+    def __init__(self, text: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class PermanentError(CallboardError):
+    """A failure that will not pass: the message becomes a dead letter at once."""
+
+
+class Postponed(Retry, MiddlewareError):
+    """Run the message later without counting a retry; raised by actors and by guards in middleware.
+
+    Give either wait_s (seconds from now) or until (an aware datetime). reason is kept with the message.
+    It is Dramatiq's Retry so that the worker logs no error, and a MiddlewareError so that a guard's
+    refusal in before_process_message is not swallowed.
+    """
+
+    def __init__(self, reason: str, *, wait_s: float | None = None, until: datetime | None = None) -> None:
+        if (wait_s is None) == (until is None):
+            raise ValueError("Postponed needs exactly one of wait_s and until.")
+        super().__init__(reason)
+        self.reason = reason
+        self.wait_s = wait_s
+        self.until = until
+
+    def wait_from(self, now: datetime) -> timedelta:
+        """Return how long to wait from now, never negative."""
+        wait = self.until - now if self.until is not None else timedelta(seconds=self.wait_s or 0)
+        return max(wait, timedelta(0))

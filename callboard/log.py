@@ -1,0 +1,150 @@
+"""Structured logs: an event as a past-tense phrase, data as fields, the running message on every line.
+
+get_logger() needs only the standard library, because producers import it too. configure_logging(),
+called by worker, API and CLI, renders every record (also those of libraries) with structlog.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+_context: ContextVar[dict[str, Any]] = ContextVar("callboard_log_context", default={})  # noqa: B039 - replaced, never changed in place
+
+Event = MutableMapping[str, Any]
+
+#: Fields whose value never reaches a log line, whoever logs them.
+SECRET_FIELDS = re.compile(r"pass(word)?$|secret|token$|authorization|api_key|dsn$|database_url", re.IGNORECASE)
+ADDRESS = re.compile(r"[^\s@<>\"',;:()]+@([^\s@<>\"',;:()]+)")
+
+
+class Logger:
+    """Log an event with fields through the standard library's logger of the same name."""
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def debug(self, event: str, **fields: Any) -> None:
+        self._log(logging.DEBUG, event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        self._log(logging.INFO, event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self._log(logging.WARNING, event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        self._log(logging.ERROR, event, fields)
+
+    def exception(self, event: str, **fields: Any) -> None:
+        """Log an error with the traceback of the exception being handled."""
+        self._log(logging.ERROR, event, fields, exc_info=True)
+
+    def _log(self, level: int, event: str, fields: dict[str, Any], *, exc_info: bool = False) -> None:
+        if self._logger.isEnabledFor(level):
+            extra = {"callboard_fields": {**_context.get(), **fields}}
+            # The event goes through %s, so that a percent sign in it stays one.
+            self._logger.log(level, "%s", event, exc_info=exc_info, extra=extra, stacklevel=3)
+
+
+def get_logger(name: str) -> Logger:
+    """Return the logger of a module; call it with __name__."""
+    return Logger(name)
+
+
+def bind_log_context(**fields: Any) -> None:
+    """Put fields on every line this thread logs from now on."""
+    _context.set({**_context.get(), **fields})
+
+
+def clear_log_context() -> None:
+    """Forget the fields of this thread."""
+    _context.set({})
+
+
+@contextmanager
+def log_context(**fields: Any) -> Iterator[None]:
+    """Put fields on every line logged inside the block."""
+    token = _context.set({**_context.get(), **fields})
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def mask_addresses(text: str) -> str:
+    """Replace each mail address by its domain: who got mail is nobody's business who reads logs."""
+    return ADDRESS.sub(r"***@\1", text)
+
+
+def configure_logging(level: str = "info", log_format: str | None = None) -> None:
+    """Render all logs on stderr, as JSON or for a person; json unless stderr is a terminal."""
+    import structlog
+
+    is_json = (log_format or ("console" if sys.stderr.isatty() else "json")) == "json"
+    renderer: Any = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if is_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    chain: list[Any] = [
+        _add_fields,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _redact,
+    ]
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=chain,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            # As plain text on every format: a traceback that shows local variables shows secrets.
+            structlog.processors.format_exc_info,
+            _mask,
+            renderer,
+        ],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    handler.addFilter(_without_arguments)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel({"warn": "WARNING"}.get(level, level.upper()))
+    for noisy in ("uvicorn.access", "mail.log", "urllib3", "httpx", "fontTools"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _add_fields(_logger: Any, _method: str, event: Event) -> Event:
+    record = event.get("_record")
+    fields = getattr(record, "callboard_fields", None)
+    event.update(_context.get() if fields is None else fields)
+    return event
+
+
+def _redact(_logger: Any, _method: str, event: Event) -> Event:
+    for key in event:
+        if SECRET_FIELDS.search(key):
+            event[key] = "***"
+    return event
+
+
+def _mask(_logger: Any, _method: str, event: Event) -> Event:
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = mask_addresses(value)
+    return event
+
+
+def _without_arguments(record: logging.LogRecord) -> bool:
+    """Show a Dramatiq message as actor and id: its own text holds every argument, bodies and addresses included."""
+    if record.args and isinstance(record.args, tuple):
+        record.args = tuple(
+            f"{arg.actor_name}[{arg.message_id}]" if hasattr(arg, "message_id") and hasattr(arg, "actor_name") else arg
+            for arg in record.args
+        )
+    return True

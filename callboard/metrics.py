@@ -1,0 +1,29 @@
+"""The instruments of the service; docs/metrics.md lists them and is tested against this module.
+
+Seconds and base units. Labels are queue, actor and fixed words only: no ids, addresses or messages.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+WAIT_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+RUN_BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600)
+
+ENQUEUED = Counter("callboard_messages_enqueued_total", "Messages this process sent.", ["queue", "actor"])
+ENDED = Counter(
+    "callboard_messages_total",
+    "Attempts by outcome, counted at commit: done, retry, dead, postponed, released, discarded, lost.",
+    ["queue", "actor", "outcome"],
+)
+RETRIES = Counter("callboard_retries_total", "Failed attempts that will be tried again.", ["queue", "actor"])
+DEAD = Counter("callboard_dead_letters_total", "Messages that became dead letters.", ["queue", "actor", "reason"])
+WAIT = Histogram(
+    "callboard_wait_seconds", "From when a message could run to when it was claimed.", ["queue"], buckets=WAIT_BUCKETS
+)
+RUN = Histogram("callboard_run_seconds", "How long an attempt ran.", ["queue", "actor"], buckets=RUN_BUCKETS)
+IN_PROGRESS = Gauge("callboard_in_progress", "Messages that run now.", ["queue"], multiprocess_mode="livesum")
+LEASES_LOST = Counter(
+    "callboard_leases_lost_total", "Verdicts that came after their lease had passed to another worker.", ["queue"]
+)
+RESCUED = Counter("callboard_rescued_total", "Messages taken back from workers that were lost.", ["queue", "cause"])

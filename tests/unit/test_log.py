@@ -1,0 +1,81 @@
+"""Logs: fields on every line, nothing secret in any."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import dramatiq
+import pytest
+
+from callboard.log import bind_log_context, clear_log_context, configure_logging, get_logger, log_context
+
+
+@pytest.fixture(autouse=True)
+def _restored_logging():
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    clear_log_context()
+
+
+def lines(capsys):
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_the_running_message_is_on_every_line_also_of_libraries(capsys):
+    configure_logging("info", "json")
+    with log_context(message_id="m1", actor="send_email", attempt=2):
+        get_logger("ours").info("email sent", to_domain="example.org")
+        logging.getLogger("theirs").warning("something %s", "else")
+    assert [line["message_id"] for line in lines(capsys)] == ["m1", "m1"]
+
+
+def test_an_event_keeps_its_percent_signs(capsys):
+    configure_logging("info", "json")
+    get_logger("ours").info("100% done")
+    assert lines(capsys)[0]["event"] == "100% done"
+
+
+def test_secrets_and_addresses_do_not_reach_a_line(capsys):
+    configure_logging("info", "json")
+    try:
+        raise RuntimeError("mailbox bob@example.org is full")
+    except RuntimeError:
+        get_logger("ours").exception("email failed", smtp_pass="hush", note="for ann@example.org")
+    text = capsys.readouterr().err
+    assert "hush" not in text and "bob" not in text and "ann" not in text
+    assert "***@example.org" in text
+
+
+def test_dramatiqs_own_lines_show_no_arguments(capsys):
+    configure_logging("info", "json")
+    message = dramatiq.Message(queue_name="q", actor_name="pay", args=("4111",), kwargs={}, options={})
+    logging.getLogger("dramatiq.worker").error("Failed to process message %s.", message)
+    assert lines(capsys)[0]["event"] == f"Failed to process message pay[{message.message_id}]."
+
+
+def test_a_traceback_shows_no_local_variables(capsys):
+    configure_logging("info", "console")
+
+    def fails():
+        password = "hush"
+        raise ValueError(len(password))
+
+    try:
+        fails()
+    except ValueError:
+        get_logger("ours").exception("it broke")
+    text = capsys.readouterr().err
+    assert "ValueError: 4" in text and "'hush'" not in text.replace('password = "hush"', "")
+
+
+def test_bound_fields_stay_until_they_are_cleared(capsys):
+    configure_logging("info", "json")
+    bind_log_context(queue="emails")
+    get_logger("ours").info("one")
+    clear_log_context()
+    get_logger("ours").info("two")
+    assert ["queue" in line for line in lines(capsys)] == [True, False]
