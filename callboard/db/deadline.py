@@ -1,0 +1,82 @@
+"""A client-side deadline for any call on a psycopg2 connection.
+
+libpq's own settings do not free a query whose packets are acknowledged but never forwarded, and
+statement_timeout needs a server that answers. So one thread a process shuts the socket of a
+connection whose call is overdue; the blocked call then fails like any lost connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_TICK_S = 0.1
+
+
+class _Watchdog:
+    def __init__(self) -> None:
+        self._lock = threading.Condition()
+        self._watched: dict[object, tuple[int, float]] = {}
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+
+    def watch(self, fd: int, timeout_s: float) -> object:
+        """Shut fd after timeout_s unless the returned token is handed to unwatch() before."""
+        token = object()
+        with self._lock:
+            if self._thread is None or self._pid != os.getpid():
+                # Also after a fork: threads do not survive it.
+                self._pid, self._watched = os.getpid(), {}
+                self._thread = threading.Thread(target=self._run, name="callboard-deadlines", daemon=True)
+                self._thread.start()
+            self._watched[token] = (fd, time.monotonic() + timeout_s)
+            if len(self._watched) == 1:
+                self._lock.notify()
+        return token
+
+    def unwatch(self, token: object) -> bool:
+        """Stop watching; return whether the deadline was kept."""
+        with self._lock:
+            return self._watched.pop(token, None) is not None
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                while not self._watched:
+                    self._lock.wait()
+                now = time.monotonic()
+                for token in [token for token, (_, at) in self._watched.items() if at <= now]:
+                    _shut(self._watched.pop(token)[0])
+            time.sleep(_TICK_S)
+
+
+def _shut(fd: int) -> None:
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as peer:
+        peer.shutdown(socket.SHUT_RDWR)
+
+
+_watchdog = _Watchdog()
+
+
+@contextmanager
+def deadline(connection: Any, timeout_s: float) -> Iterator[None]:
+    """Let calls on the connection inside the block take timeout_s at most.
+
+    When it passes, the call in flight fails with psycopg2.OperationalError and the connection is lost.
+    Raises: TimeoutError in place of that error, with the error as its cause.
+    """
+    token = _watchdog.watch(connection.fileno(), timeout_s)
+    try:
+        yield
+    except Exception as error:
+        if not _watchdog.unwatch(token):
+            raise TimeoutError(f"Postgres did not answer within {timeout_s:g} s.") from error
+        raise
+    finally:
+        _watchdog.unwatch(token)

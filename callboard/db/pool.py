@@ -1,0 +1,162 @@
+"""Connections: how one is opened, and a pool that waits within a deadline instead of raising when full."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_UNKNOWN
+
+from callboard.db.deadline import deadline
+from callboard.errors import DatabaseUnavailable
+
+#: Time a new connection may take, s. libpq rounds anything below 2 up to 2.
+CONNECT_TIMEOUT_S = 3
+#: Time one call may take unless its caller says otherwise, s.
+CALL_TIMEOUT_S = 5.0
+#: Failures of the connection, not of the statement.
+CONNECTION_ERRORS = (psycopg2.OperationalError, psycopg2.InterfaceError, TimeoutError)
+
+_PARAMETERS: dict[str, Any] = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    # Stock dramatiq-pg writes local times into timestamptz columns; one zone keeps ours comparable.
+    "options": "-c timezone=UTC -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s",
+}
+
+
+def connect(url: str, *, application_name: str = "callboard", autocommit: bool = False) -> Any:
+    """Open a psycopg2 connection with Callboard's time limits.
+
+    Raises: DatabaseUnavailable.
+    """
+    try:
+        connection = psycopg2.connect(url, application_name=application_name, **_PARAMETERS)
+    except CONNECTION_ERRORS as error:
+        raise DatabaseUnavailable(f"Postgres cannot be reached: {str(error).strip()}") from error
+    connection.autocommit = autocommit
+    return connection
+
+
+class Pool:
+    """Connections shared by the threads of a process.
+
+    url may be a function, called at the first connection: a pool does no I/O before that. getconn and
+    putconn are what dramatiq-pg expects of a pool. After a fork the child starts with an empty pool.
+    """
+
+    def __init__(self, url: str | Callable[[], str], *, size: int = 8, application_name: str = "callboard") -> None:
+        self._url = url
+        self._size = size
+        self._application_name = application_name
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._idle: list[Any] = []
+        self._free = threading.BoundedSemaphore(self._size)
+
+    @property
+    def minconn(self) -> int:
+        """Name dramatiq-pg's pools have for their size."""
+        return self._size
+
+    @property
+    def url(self) -> str:
+        return self._url() if callable(self._url) else self._url
+
+    def getconn(self, timeout_s: float = CALL_TIMEOUT_S) -> Any:
+        """Return an idle connection, or a new one, or wait for one.
+
+        Raises: DatabaseUnavailable when none came free or opened within timeout_s.
+        """
+        if self._pid != os.getpid():
+            self._reset()
+        if not self._free.acquire(timeout=max(timeout_s, 0)):
+            raise DatabaseUnavailable(
+                f"All {self._size} database connections of this process were busy for {timeout_s:g} s."
+            )
+        try:
+            while self._idle:
+                connection = self._idle.pop()
+                if _is_quiet(connection):
+                    return connection
+                connection.close()
+            return connect(self.url, application_name=self._application_name)
+        except BaseException:
+            self._free.release()
+            raise
+
+    def putconn(self, connection: Any, *, close: bool = False) -> None:
+        """Take a connection back; one that is broken or inside a transaction is closed or rolled back."""
+        try:
+            if not connection.closed:
+                status = connection.info.transaction_status
+                if close or status == TRANSACTION_STATUS_UNKNOWN:
+                    connection.close()
+                elif status != TRANSACTION_STATUS_IDLE:
+                    with deadline(connection, CALL_TIMEOUT_S):
+                        connection.rollback()
+        except CONNECTION_ERRORS:
+            connection.close()
+        finally:
+            if not connection.closed:
+                self._idle.append(connection)
+            with contextlib.suppress(ValueError):
+                self._free.release()
+
+    @contextmanager
+    def connection(self, timeout_s: float = CALL_TIMEOUT_S) -> Iterator[Any]:
+        """Lend a connection inside a transaction: commit at the end, roll back on an exception.
+
+        timeout_s bounds the whole block. Raises: DatabaseUnavailable when the connection was lost.
+        """
+        until = time.monotonic() + timeout_s
+        connection = self.getconn(timeout_s)
+        try:
+            with deadline(connection, max(until - time.monotonic(), 0.05)):
+                try:
+                    yield connection
+                except BaseException:
+                    # On a dead connection rollback() raises InterfaceError and would hide what happened.
+                    with contextlib.suppress(psycopg2.Error):
+                        connection.rollback()
+                    raise
+                connection.commit()
+        except CONNECTION_ERRORS as error:
+            if isinstance(error, psycopg2.OperationalError) and not connection.closed:
+                raise  # A statement's own trouble (a lock timeout, a full disk): the connection is fine.
+            raise DatabaseUnavailable(str(error).strip() or "The connection to Postgres was lost.") from error
+        finally:
+            self.putconn(connection)
+
+    @contextmanager
+    def cursor(self, timeout_s: float = CALL_TIMEOUT_S) -> Iterator[Any]:
+        """Lend a cursor inside a transaction; see connection()."""
+        with self.connection(timeout_s) as connection, connection.cursor() as cursor:
+            yield cursor
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+def _is_quiet(connection: Any) -> bool:
+    """Tell whether an idle connection is still good, without a round trip.
+
+    A server says nothing to an idle session of ours, so anything to read is its farewell: it has restarted, or was
+    told to end the session.
+    """
+    return not connection.closed and not select.select([connection], [], [], 0)[0]

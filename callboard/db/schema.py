@@ -1,0 +1,75 @@
+"""The schema's revision: bring a database up to date, and refuse to work on one that is behind."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg2
+
+from callboard.errors import SchemaOutdated
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+#: The revision this code was written for; a test holds it equal to the newest file in migrations/versions.
+REVISION = "0004"
+MIGRATIONS_DIR = Path(__file__).parent / "migrations"
+
+
+def current_revision(connection: Any) -> str | None:
+    """Return the database's revision, or None for an empty database."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('callboard.schema_version')")
+        if cursor.fetchone()[0] is None:
+            return None
+        cursor.execute("SELECT version_num FROM callboard.schema_version")
+        row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def check_revision(connection: Any) -> None:
+    """Raise SchemaOutdated with the command that helps unless the database has at least our revision.
+
+    A newer database is fine: every migration works with the code before it, so that a rollout
+    migrates first and replaces workers after.
+    """
+    found = current_revision(connection)
+    if found is None or found < REVISION:
+        raise SchemaOutdated(
+            f"The database is at schema revision {found or 'none'}, this version needs {REVISION}. "
+            "Run: callboard db upgrade"
+        )
+
+
+def upgrade(url: str) -> str:
+    """Apply the missing revisions, each in a transaction of its own, and return the newest."""
+    from alembic import command
+    from sqlalchemy import NullPool, create_engine
+
+    engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(url), poolclass=NullPool)
+    with engine.connect() as connection:
+        config = _alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    return REVISION
+
+
+def upgrade_sql(from_revision: str | None = None) -> str:
+    """Return the SQL that upgrade() would run, for people who review it or run it themselves."""
+    from alembic import command
+
+    output = io.StringIO()
+    config = _alembic_config(output)
+    command.upgrade(config, f"{from_revision}:head" if from_revision else "head", sql=True)
+    return output.getvalue()
+
+
+def _alembic_config(output: io.StringIO | None = None) -> Config:
+    from alembic.config import Config
+
+    config = Config(output_buffer=output) if output is not None else Config()
+    # A percent sign in the path would be read as an interpolation.
+    config.set_main_option("script_location", str(MIGRATIONS_DIR).replace("%", "%%"))
+    return config

@@ -1,0 +1,7 @@
+-- Find one payment by YooKassa's id (unique index) and hold it until the transaction ends.
+SELECT
+    payment_id, status, order_id, amount, currency, description, customer_email, return_url, metadata,
+    idempotence_key, first_called_at, provider_id, confirmation_url, cancellation_reason, created_at, paid_at
+FROM callboard.payments
+WHERE provider_id = %(provider_id)s
+FOR UPDATE

@@ -1,0 +1,32 @@
+-- Move messages that will not be tried again to the dead letters, with their reason and last error.
+-- Fenced like end_done. Returns the ids that died.
+WITH verdict AS (
+    SELECT * FROM unnest(
+        %(message_ids)s::uuid[], %(lease_ids)s::bigint[], %(started_at)s::timestamptz[], %(reasons)s::text[],
+        %(retries)s::integer[], %(error_classes)s::text[], %(error_messages)s::text[], %(tracebacks)s::text[])
+        AS v (message_id, lease_id, started_at, reason, retries, error_class, error_message, traceback)
+), ended AS (
+    DELETE FROM dramatiq.queue USING verdict
+    WHERE queue.message_id = verdict.message_id AND queue.lease_id = verdict.lease_id AND queue.state = 'running'
+    RETURNING
+        queue.message_id, queue.queue_name, queue.actor_name, queue.message, queue.priority, queue.attempt,
+        coalesce(verdict.retries, queue.retries) AS retries, queue.lost_workers, queue.generation, queue.worker_id,
+        queue.dedupe_key, queue.enqueued_at, verdict.started_at, verdict.reason, verdict.error_class,
+        verdict.error_message, verdict.traceback
+), kept AS (
+    INSERT INTO callboard.attempts (
+        message_id, generation, attempt, outcome, worker_id, started_at, error_class, error_message, traceback, reason)
+    SELECT
+        message_id, generation, attempt, 'dead', worker_id, started_at, error_class, error_message, traceback, reason
+    FROM ended
+    ON CONFLICT (message_id, generation, attempt) DO NOTHING
+)
+INSERT INTO callboard.dead_letters (
+    message_id, reason, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,
+    dedupe_key, error_class, error_message, traceback, enqueued_at, first_failed_at)
+SELECT
+    message_id, reason, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,
+    dedupe_key, error_class, error_message, traceback, enqueued_at,
+    coalesce((SELECT min(attempts.ended_at) FROM callboard.attempts WHERE attempts.message_id = ended.message_id), now())
+FROM ended
+RETURNING message_id::text

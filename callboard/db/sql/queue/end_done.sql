@@ -1,0 +1,18 @@
+-- Move messages that succeeded to the history. Fenced: a row whose lease has passed on is left alone.
+-- Returns the ids that ended; an id that is missing there had lost its lease.
+WITH verdict AS (
+    SELECT * FROM unnest(%(message_ids)s::uuid[], %(lease_ids)s::bigint[], %(started_at)s::timestamptz[])
+        AS v (message_id, lease_id, started_at)
+), ended AS (
+    DELETE FROM dramatiq.queue USING verdict
+    WHERE queue.message_id = verdict.message_id AND queue.lease_id = verdict.lease_id AND queue.state = 'running'
+    RETURNING queue.*, verdict.started_at
+)
+INSERT INTO callboard.message_history (
+    message_id, outcome, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,
+    lease_id, worker_id, dedupe_key, enqueued_at, available_at, started_at)
+SELECT
+    message_id, 'done', queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,
+    lease_id, worker_id, dedupe_key, enqueued_at, available_at, started_at
+FROM ended
+RETURNING message_id::text

@@ -1,0 +1,2 @@
+-- Tell whether the message ended under this lease.
+SELECT 1 FROM callboard.message_history WHERE message_id = %(message_id)s AND lease_id = %(lease_id)s

