@@ -1,0 +1,117 @@
+"""The composition root: settings → pool → broker → middleware. The only file that knows them all.
+
+Importing it opens no connection and reads no setting: a web service imports the actors just to send. What is
+heavy or only for workers loads at first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import dramatiq
+
+from callboard.broker import BrokerOptions, PostgresBroker, set_default_broker
+from callboard.db import Pool, connect, schema
+from callboard.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from callboard.settings import Settings
+
+#: Connections the threads of one process may hold at once, besides the three of a worker.
+POOL_SIZE = 10
+#: Where demo and dev write the address of the embedded Postgres while it runs.
+EMBEDDED_URL_FILE = Path(".callboard") / "database-url"
+
+
+@cache
+def get_settings() -> Settings:
+    """Return the settings, read at the first call. Raises: ConfigurationError."""
+    from callboard.settings import load_settings
+
+    return load_settings()
+
+
+def database_url() -> str:
+    """Return DATABASE_URL, or the embedded Postgres of this folder while it runs. Raises: ConfigurationError."""
+    url = get_settings().database_url
+    if url is not None:
+        return url.get_secret_value()
+    try:
+        return EMBEDDED_URL_FILE.read_text(encoding="utf-8").strip()
+    except OSError:
+        raise ConfigurationError(
+            "DATABASE_URL is not set and no embedded Postgres runs in this folder. "
+            "Set DATABASE_URL=postgresql://user:password@host:5432/name, or start one here with: callboard dev"
+        ) from None
+
+
+@cache
+def get_pool() -> Pool:
+    """Return the pool of this process; it connects at first use."""
+    return Pool(database_url, size=POOL_SIZE)
+
+
+def _broker_options() -> BrokerOptions:
+    settings = get_settings()
+    return BrokerOptions(
+        poll_interval_s=settings.worker_interval_ms / 1000,
+        claim_max=settings.max_tasks_per_cycle,
+        listens=settings.queue_listen,
+    )
+
+
+def check_schema() -> None:
+    """Return if the database is ready for this version. Raises: DatabaseUnavailable, SchemaOutdated."""
+    connection = connect(database_url())
+    try:
+        schema.check_revision(connection)
+    finally:
+        connection.close()
+
+
+def _worker_start() -> Any:
+    settings = get_settings()
+    return _middleware_package().WorkerStart(
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+        metrics_host=settings.metrics_host,
+        metrics_port=settings.metrics_port,
+        check_schema=check_schema,
+    )
+
+
+@cache
+def _middleware_package() -> ModuleType:
+    """Import our middleware package, also where the producer's own module of that name comes first on its path."""
+    ours = Path(__file__).resolve().parent.parent / "middleware" / "__init__.py"
+    found = importlib.util.find_spec("middleware")
+    if found is not None and found.origin is not None and Path(found.origin).resolve() == ours:
+        return importlib.import_module("middleware")
+    name = "callboard_middleware"
+    spec = importlib.util.spec_from_file_location(name, ours, submodule_search_locations=[str(ours.parent)])
+    assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - a path always gives both
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def make_broker() -> PostgresBroker:
+    """Build the service's broker; no I/O happens before it is used."""
+    middleware = _middleware_package().stack(lambda queue_name: get_settings().max_retries(queue_name), _worker_start)
+    return PostgresBroker(url=database_url, pool=get_pool(), middleware=middleware, options=_broker_options)
+
+
+broker = make_broker()
+set_default_broker(broker)
+#: dramatiq.actor, bound to our broker by name, so that a service keeps a Dramatiq broker of its own.
+actor: Callable[..., Callable[[Callable[..., Any]], dramatiq.Actor[..., Any]]]
+actor = cast("Any", partial(dramatiq.actor, broker=broker))

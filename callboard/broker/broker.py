@@ -1,0 +1,296 @@
+"""The broker: dramatiq-pg's class, table and wire format, with the road of a message made safe.
+
+Sending is one INSERT with a deadline. In a worker process three threads do the database's part: the intake
+claims, completions write verdicts in batches, liveness keeps the process known and rescues what others lost.
+Messages that hooks enqueue after an actor's return travel with the verdict, in its transaction.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dramatiq_pg
+import psycopg2
+from dramatiq import Message
+from dramatiq.errors import QueueJoinTimeout
+from dramatiq.middleware import Middleware, SkipMessage
+
+from callboard.broker.consumer import PostgresConsumer
+from callboard.broker.delivery import Delivery, current_delivery, set_current_delivery
+from callboard.broker.outgoing import Doorbell, OutgoingRow, insert_row
+from callboard.broker.verdict import DeadReason, Decision, Outcome, Verdict
+from callboard.broker.worker_side import WorkerSide
+from callboard.db import Pool, sql
+from callboard.errors import BrokerUnavailable, DatabaseUnavailable, InvalidMessage, SchemaOutdated
+from callboard.log import get_logger
+
+log = get_logger(__name__)
+
+#: Longest time send() may take, s.
+SEND_TIMEOUT_S = 5.0
+#: Below this a new connection cannot be opened in time, s.
+RECONNECT_MIN_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerOptions:
+    """How a worker process of this broker consumes."""
+
+    poll_interval_s: float = 5.0
+    #: Most messages one claim takes; None: as many as there are free slots.
+    claim_max: int | None = None
+    #: False behind PgBouncer in transaction mode, where LISTEN does not work.
+    listens: bool = True
+
+
+class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
+    """A Dramatiq broker on Postgres.
+
+    url is a connection string or a function that returns one, called at first use: making a broker does no I/O.
+    options may be a function for the same reason. middleware replaces Dramatiq's default list.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str | Callable[[], str],
+        middleware: Sequence[Middleware] | None = None,
+        options: BrokerOptions | Callable[[], BrokerOptions] | None = None,
+        pool: Pool | None = None,
+    ) -> None:
+        super().__init__(pool=pool or Pool(url), results=False, middleware=middleware)
+        self._options = options or BrokerOptions()
+        self._worker: WorkerSide | None = None
+        self._closed = threading.Event()
+        self._doorbell = Doorbell(self._ring_now)
+        # The stock class ignores these names, so a service's own tools may show them.
+        self.actor_options |= {"priority", "dedupe_key"}
+        atexit.register(self._doorbell.flush)
+
+    @property
+    def options(self) -> BrokerOptions:
+        return self._options() if callable(self._options) else self._options
+
+    @property
+    def worker(self) -> WorkerSide | None:
+        """The consuming side, in a worker process."""
+        return self._worker
+
+    # Sending
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Declare a queue; there are no delay queues, as a delayed message waits in its own."""
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues[queue_name] = True
+            self.emit_after("declare_queue", queue_name)
+            if self._worker is not None:
+                self._worker.add_queue(queue_name)
+
+    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
+        """Store a message, to run after delay ms.
+
+        The id of the message that this thread runs means its retry, and is written with its verdict. Any other id
+        that is known already changes nothing, so sending again is safe.
+
+        Raises: InvalidMessage at once, BrokerUnavailable (with the message) within 5 s.
+        """
+        delivery = current_delivery()
+        if delivery is not None and delivery.message_id == message.message_id:
+            retries = message.options.get("retries", delivery.retries + 1)
+            delivery.decision = Decision(Outcome.RETRY, wait_s=(delay or 0) / 1000, retries=retries)
+            return message
+        self.emit_before("enqueue", message, delay)
+        if delivery is not None and delivery.is_finishing:
+            self._enqueue_with_verdict(delivery, message, delay)
+            return message
+        stored_id = self._store(self._row(message, delay), message)
+        if stored_id is not None and stored_id != message.message_id:
+            message = message.copy()
+            object.__setattr__(message, "message_id", stored_id)
+        self.emit_after("enqueue", message, delay)
+        return message
+
+    def send_in(self, connection: Any, *messages: Message[Any], delay: int | None = None) -> None:
+        """Store messages in the caller's transaction; they exist when it commits. Raises: InvalidMessage."""
+        cursor = cursor_of(connection)
+        try:
+            for number, message in enumerate(messages):
+                self.emit_before("enqueue", message, delay)
+                # One NOTIFY a transaction: Postgres folds equal ones, and sends them at commit.
+                insert_row(cursor, self._row(message, delay), ring=number == 0)
+                self.emit_after("enqueue", message, delay)
+        finally:
+            cursor.close()
+
+    def _row(self, message: Message[Any], delay: int | None) -> OutgoingRow:
+        actor = self.actors.get(message.actor_name)
+        return OutgoingRow.of(message, delay_ms=delay, default_priority=actor.priority if actor else 0)
+
+    def _enqueue_with_verdict(self, delivery: Delivery, message: Message[Any], delay: int | None) -> None:
+        try:
+            delivery.followups.append(self._row(message, delay))
+        except InvalidMessage as error:
+            # Dramatiq swallows what hooks raise; without this the next stage would be lost in silence.
+            delivery.fail()
+            delivery.stuff_exception(error)
+            delivery.decision = Decision(Outcome.DEAD, reason=DeadReason.INVALID)
+            raise
+        self.emit_after("enqueue", message, delay)
+
+    def _store(self, row: OutgoingRow, message: Message[Any]) -> str | None:
+        until = time.monotonic() + SEND_TIMEOUT_S
+        is_repeat = False
+        while True:
+            try:
+                with self.pool.cursor(until - time.monotonic()) as cursor:
+                    return insert_row(cursor, row, ring=self._doorbell.is_due(), is_repeat=is_repeat)
+            except psycopg2.errors.UndefinedTable as error:
+                raise SchemaOutdated(f"The queue's table is missing ({error}). Run: callboard db upgrade") from error
+            except (DatabaseUnavailable, psycopg2.OperationalError) as error:
+                # The first try may have been stored although its answer was lost.
+                is_repeat = True
+                if until - time.monotonic() < RECONNECT_MIN_S:
+                    raise BrokerUnavailable(
+                        f"Message {row.message_id} for queue {row.queue_name!r} was not stored: {str(error).strip()} "
+                        "Send it again; it will not run twice for that.",
+                        message,
+                    ) from error
+                time.sleep(0.1)
+
+    def _ring_now(self) -> None:
+        try:
+            with self.pool.cursor(RECONNECT_MIN_S) as cursor:
+                cursor.execute("SELECT pg_notify('callboard', '')")
+        except (DatabaseUnavailable, psycopg2.Error) as error:
+            log.debug("doorbell was not rung; the safety poll finds the message", error=str(error))
+
+    # Working
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30_000) -> PostgresConsumer:
+        return PostgresConsumer(self, queue_name, timeout)
+
+    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """Emit a signal; the worker's own life is tied to it here, where no middleware's order matters."""
+        if signal == "process_message" and isinstance(args[0], Delivery):
+            self._start(args[0])
+        elif signal == "worker_shutdown" and self._worker is not None:
+            self._worker.stop_claiming()
+        super().emit_before(signal, *args, **kwargs)
+
+    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        if signal in ("process_message", "skip_message") and isinstance(args[0], Delivery):
+            args[0].is_finishing = True
+        super().emit_after(signal, *args, **kwargs)
+        if signal == "worker_boot":
+            self._worker = WorkerSide(self, args[0])
+            self._worker.start()
+        elif signal == "worker_shutdown":
+            self._close_worker_side()
+
+    def _start(self, delivery: Delivery) -> None:
+        if not delivery.start():
+            raise SkipMessage("its lease was handed back")
+        set_current_delivery(delivery)
+
+    def finish(self, message: Any) -> None:
+        """Give the verdict of a message that this thread ran."""
+        set_current_delivery(None)
+        if not isinstance(message, Delivery):
+            return
+        verdict = None if message.is_ended else message.verdict()
+        message.is_ended = True
+        if self._worker is not None:
+            self._worker.finish(message, verdict)
+
+    def release(self, delivery: Delivery) -> None:
+        """Hand back a message that has not started."""
+        if delivery.give_up_unstarted() and self._worker is not None:
+            delivery.decision = Decision(Outcome.RELEASED)
+            self._worker.finish(delivery, delivery.verdict())
+
+    def reject(self, delivery: Delivery, reason: DeadReason, error: Exception) -> None:
+        """Make a message that nobody can run a dead letter."""
+        delivery.stuff_exception(error)
+        delivery.decision = Decision(Outcome.DEAD, reason=reason)
+        self.finish(delivery)
+
+    def wait_for_close(self, timeout_s: float) -> None:
+        self._closed.wait(timeout_s)
+
+    def close(self) -> None:
+        """End the worker's side, ring what is owed, and close the connections."""
+        self._close_worker_side()
+        self._doorbell.flush()
+        self.pool.close()
+
+    def _close_worker_side(self) -> None:
+        self._closed.set()
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+        self._closed.clear()
+
+    # Looking
+
+    def get_queue_message_counts(self, queue_name: str) -> tuple[int, int, int]:
+        """Return how many messages of the queue are ready or running, delayed, and dead."""
+        with self.pool.cursor() as cursor:
+            cursor.execute(sql("queue/count_messages"), {"queue_name": queue_name})
+            ready, delayed, running, dead = cursor.fetchone()
+        return ready + running, delayed, dead
+
+    def join(self, queue_name: str, *, timeout: int | None = None) -> None:
+        """Wait until the queue holds no message. timeout is in ms. Raises: QueueJoinTimeout."""
+        until = None if timeout is None else time.monotonic() + timeout / 1000
+        while any(self.get_queue_message_counts(queue_name)[:2]):
+            if until is not None and time.monotonic() > until:
+                raise QueueJoinTimeout(queue_name)
+            time.sleep(0.05)
+
+    def flush(self, queue_name: str) -> None:
+        """Discard the queue's waiting messages; they stay in the history as discarded."""
+        with self.pool.cursor() as cursor:
+            cursor.execute(sql("queue/discard_queued"), {"queue_name": queue_name})
+
+    def flush_all(self) -> None:
+        """Discard the waiting messages of every declared queue."""
+        for queue_name in self.queues:
+            self.flush(queue_name)
+
+    def emit_written(self, written: Sequence[tuple[Verdict, Outcome]]) -> None:
+        """Tell middleware which verdicts the database has, by its hook after_verdict(broker, verdict, outcome)."""
+        for middleware in self.middleware:
+            hook = getattr(middleware, "after_verdict", None)
+            if hook is None:
+                continue
+            for verdict, outcome in written:
+                try:
+                    hook(self, verdict, outcome)
+                except Exception:
+                    log.exception("middleware failed", middleware=type(middleware).__name__, hook="after_verdict")
+
+    def emit_rescued(self, queue_name: str, actor_name: str, outcome: str, cause: str) -> None:
+        """Tell middleware that this process, leading, took back a message that another one lost."""
+        for middleware in self.middleware:
+            hook = getattr(middleware, "after_rescue", None)
+            if hook is None:
+                continue
+            try:
+                hook(self, queue_name, actor_name, outcome, cause)
+            except Exception:
+                log.exception("middleware failed", middleware=type(middleware).__name__, hook="after_rescue")
+
+
+def cursor_of(connection: Any) -> Any:
+    """Return a DB-API cursor of a psycopg2, psycopg 3, Django or SQLAlchemy connection or session."""
+    if hasattr(connection, "get_bind") and hasattr(connection, "connection"):
+        connection = connection.connection()  # A SQLAlchemy session.
+    if hasattr(connection, "exec_driver_sql"):
+        connection = connection.connection  # A SQLAlchemy connection: the driver's own lies below.
+    return connection.cursor()

@@ -1,0 +1,159 @@
+"""A claimed message on its way through a worker, and the one that the current thread runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from dramatiq import Message
+from dramatiq.broker import MessageProxy
+
+from callboard.broker.verdict import AttemptError, DeadReason, Decision, Outcome, Verdict
+
+#: Wait before a failed message that no middleware decided about runs again, s.
+UNDECIDED_WAIT_S = 10.0
+
+
+class Claim(NamedTuple):
+    """A row as sql/queue/claim.sql returns it."""
+
+    message_id: str
+    queue_name: str
+    message: str
+    priority: int
+    available_at: datetime
+    seq: int
+    lease_id: int
+    attempt: int
+    retries: int
+    lost_workers: int
+    generation: int
+    enqueued_at: datetime
+    claimed_at: datetime
+
+
+class Delivery(MessageProxy):
+    """One lease of a message: Dramatiq's proxy plus what the claim knows and what the attempt decides."""
+
+    def __init__(self, message: Message[Any], claim: Claim) -> None:
+        super().__init__(message)
+        self.claim = claim
+        self._claimed_clock = time.monotonic()
+        self._started_clock: float | None = None
+        self.decision: Decision | None = None
+        self.followups: list[Any] = []
+        #: Set from the actor's return on: what hooks enqueue now belongs to the verdict.
+        self.is_finishing = False
+        #: The verdict is given, or the lease handed back: whatever comes later changes nothing.
+        self.is_ended = False
+        # A thread that takes the message up and a shutdown that hands it back may come at the same moment.
+        self._lock = threading.Lock()
+
+    @property
+    def lease_id(self) -> int:
+        return self.claim.lease_id
+
+    @property
+    def attempt(self) -> int:
+        """Number of this run, from 1; unlike retries it also counts lost workers and postponements."""
+        return self.claim.attempt
+
+    @property
+    def retries(self) -> int:
+        return self.claim.retries
+
+    @property
+    def generation(self) -> int:
+        """How often an operator brought the message back from the dead letters."""
+        return self.claim.generation
+
+    @property
+    def wait_s(self) -> float:
+        """How long the message could have run before it was claimed."""
+        return max((self.claim.claimed_at - self.claim.available_at).total_seconds(), 0.0)
+
+    @property
+    def started_at(self) -> datetime:
+        """When the attempt began, by the database's clock."""
+        begun = self._started_clock or self._claimed_clock
+        return self.claim.claimed_at + timedelta(seconds=begun - self._claimed_clock)
+
+    @property
+    def order(self) -> tuple[int, datetime, int]:
+        """The place among the messages of a process: priority, then age."""
+        return (self.claim.priority, self.claim.available_at, self.claim.seq)
+
+    def start(self) -> bool:
+        """Take the message up; False if it was handed back before."""
+        with self._lock:
+            if not self.is_ended:
+                self._started_clock = time.monotonic()
+            return not self.is_ended
+
+    def give_up_unstarted(self) -> bool:
+        """End the delivery unless a thread has taken it up; return whether it ended here."""
+        with self._lock:
+            if self.is_ended or self._started_clock is not None:
+                return False
+            self.is_ended = True
+            return True
+
+    def verdict(self) -> Verdict:
+        """Snapshot the attempt's fate; Dramatiq clears the exception right after the ack."""
+        error = self._exception
+        decision = self.decision or self._undecided(error)
+        return Verdict(
+            message_id=self.claim.message_id,
+            queue_name=self.claim.queue_name,
+            actor_name=str(self.actor_name),
+            lease_id=self.lease_id,
+            outcome=decision.outcome,
+            started_at=self.started_at,
+            wait_s=decision.wait_s,
+            reason=decision.reason,
+            retries=decision.retries,
+            # Only a retry changes the options; the stored message serves all other fates.
+            message=_encoded(self._message) if decision.outcome is Outcome.RETRY else None,
+            error=None if error is None else AttemptError.of(error),
+            followups=tuple(self.followups),
+        )
+
+    def _undecided(self, error: BaseException | None) -> Decision:
+        """Decide for a message no middleware decided about: a failure never counts as done."""
+        if self.failed:
+            return Decision(Outcome.DEAD, reason=DeadReason.PERMANENT)
+        if error is None:
+            return Decision(Outcome.DONE)
+        return Decision(Outcome.RETRY, wait_s=UNDECIDED_WAIT_S, retries=self.retries + 1)
+
+    def __lt__(self, other: Any) -> bool:
+        return isinstance(other, Delivery) and self.order < other.order
+
+    __hash__ = object.__hash__
+
+
+def _encoded(message: Message[Any]) -> str | None:
+    """Return the message as JSON, or None where middleware put something into its options that is none."""
+    try:
+        return message.encode().decode()
+    except (TypeError, ValueError):
+        return None
+
+
+class _Running(threading.local):
+    delivery: Delivery | None = None
+
+
+_running = _Running()
+
+
+def current_delivery() -> Delivery | None:
+    """Return the message this thread runs, or None outside of a worker."""
+    return _running.delivery
+
+
+def set_current_delivery(delivery: Delivery | None) -> None:
+    """Note what this thread runs from now on; called by the broker only."""
+    _running.delivery = delivery

@@ -1,0 +1,187 @@
+"""Claiming messages: one thread a worker process, with one budget of slots over all its queues.
+
+The thread sleeps until the doorbell rings, a slot comes free, the next delayed message falls due, or the
+safety poll is due. What it claims goes straight to the worker's threads, ordered by priority and age.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import psycopg2
+
+from callboard.broker.delivery import Claim
+from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, sql
+from callboard.errors import DatabaseUnavailable
+from callboard.log import get_logger
+
+log = get_logger(__name__)
+
+CHANNEL = "callboard"
+RECONNECT_WAIT_S = 0.5
+#: Shortest sleep when something is due that could not be claimed: another process has it locked, s.
+CONTENTION_WAIT_S = 0.05
+#: Verdicts the database may owe us before claiming stops: while it is slow, finished work must not pile up.
+UNWRITTEN_MAX = 2_000
+
+
+class Receiver(Protocol):
+    """Who the intake works for: the broker."""
+
+    def may_claim(self) -> bool:
+        """Return whether new messages may start now."""
+
+    def free_slots(self) -> int:
+        """Return how many messages can start now."""
+
+    def receive(self, claim: Claim) -> None:
+        """Take over a claimed message."""
+
+
+class Intake:
+    """The claim loop of one worker process."""
+
+    def __init__(
+        self,
+        url: Callable[[], str],
+        worker_id: str,
+        receiver: Receiver,
+        *,
+        queue_names: Sequence[str],
+        poll_interval_s: float,
+        claim_max: int | None,
+        listens: bool,
+    ) -> None:
+        self._url = url
+        self._worker_id = worker_id
+        self._receiver = receiver
+        #: In order of their turn: the queue that was served last stands last.
+        self._queue_names = deque(queue_names)
+        self._poll_interval_s = poll_interval_s
+        self._claim_max = claim_max
+        self._listens = listens
+        #: Queues declared after the start, until the thread takes them up.
+        self._new_queue_names: deque[str] = deque()
+        self._connection: Any = None
+        self._is_known_away = False
+        self._stopping = False
+        self._wake_out, self._wake_in = os.pipe()
+        os.set_blocking(self._wake_in, False)
+        os.set_blocking(self._wake_out, False)
+        self.thread = threading.Thread(target=self._run, name="callboard-intake", daemon=True)
+        self.cycle_clock = time.monotonic()
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def add_queue(self, queue_name: str) -> None:
+        """Claim from one more queue from now on; safe from any thread."""
+        self._new_queue_names.append(queue_name)
+        self.wake()
+
+    def wake(self) -> None:
+        """Look for messages now; safe from any thread."""
+        try:
+            os.write(self._wake_in, b"!")
+        except BlockingIOError:
+            return  # The pipe is full of wakes that are not read yet: one more changes nothing.
+
+    def stop(self) -> None:
+        """Claim nothing from now on."""
+        self._stopping = True
+        self.wake()
+        self.thread.join(CALL_TIMEOUT_S + 1)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                pause_s = self._cycle()
+            except (DatabaseUnavailable, *CONNECTION_ERRORS, psycopg2.Error) as error:
+                if not self._is_known_away:
+                    log.warning("intake connection was lost; claiming pauses", error=str(error).strip())
+                self._is_known_away = True
+                self._disconnect()
+                pause_s = RECONNECT_WAIT_S
+            self._sleep(pause_s)
+        self._disconnect()
+
+    def _cycle(self) -> float:
+        """Claim what there is room for and return how long to sleep, s."""
+        self.cycle_clock = time.monotonic()
+        if not self._receiver.may_claim():
+            return RECONNECT_WAIT_S / 5
+        self._ensure_connection()
+        while self._new_queue_names:
+            self._queue_names.append(self._new_queue_names.popleft())
+            self._listen([self._queue_names[-1]])
+        # A ring that came before the claim below is answered by it; one that comes later stays to be read.
+        self._connection.notifies.clear()
+        free = self._receiver.free_slots()
+        if free <= 0:
+            return self._poll_interval_s
+        limit = min(free, self._claim_max or free)
+        claims = [Claim(*row) for row in self._query("queue/claim", limit=limit, worker_id=self._worker_id)]
+        claims.sort(key=lambda claim: (claim.priority, claim.available_at, claim.seq))
+        for claim in claims:
+            self._receiver.receive(claim)
+        for queue_name in {claim.queue_name for claim in claims}:
+            self._queue_names.remove(queue_name)
+            self._queue_names.append(queue_name)
+        if len(claims) == limit:
+            return 0.0
+        due_in_s = self._query("queue/next_due")[0][0]
+        poll_s = self._poll_interval_s * random.uniform(0.8, 1.0)  # noqa: S311 - jitter, not cryptography
+        return poll_s if due_in_s is None else min(max(due_in_s, CONTENTION_WAIT_S), poll_s)
+
+    def _ensure_connection(self) -> None:
+        if self._connection is not None:
+            return
+        self._connection = connect(self._url(), application_name="callboard intake", autocommit=True)
+        self._listen(self._queue_names)
+        if self._is_known_away:
+            log.info("intake connection is back")
+        self._is_known_away = False
+
+    def _listen(self, queue_names: Iterable[str]) -> None:
+        if not self._listens:
+            return
+        # Stock producers of dramatiq-pg ring on channels of their own, once for delayed messages under ".DQ".
+        stock = [f"dramatiq.{name}.{part}" for name in queue_names for part in ("enqueue", "DQ.enqueue")]
+        with deadline(self._connection, CALL_TIMEOUT_S), self._connection.cursor() as cursor:
+            for channel in (CHANNEL, *stock):
+                cursor.execute(f"LISTEN {psycopg2.extensions.quote_ident(channel, cursor)}")
+
+    def _query(self, name: str, **parameters: Any) -> list[Any]:
+        with deadline(self._connection, CALL_TIMEOUT_S), self._connection.cursor() as cursor:
+            cursor.execute(sql(name), {"queue_names": list(self._queue_names), **parameters})
+            return list(cursor.fetchall())
+
+    def _sleep(self, pause_s: float) -> None:
+        if pause_s <= 0 or self._stopping:
+            return
+        sources = [self._wake_out]
+        if self._connection is not None:
+            if self._connection.notifies:
+                return
+            sources.append(self._connection)
+        try:
+            ready, _, _ = select.select(sources, [], [], pause_s)
+            if self._wake_out in ready:
+                os.read(self._wake_out, 4096)
+            if self._connection is not None and self._connection in ready:
+                self._connection.poll()
+        except CONNECTION_ERRORS as error:
+            log.warning("intake connection was lost while waiting", error=str(error).strip())
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,190 @@
+"""Being alive, and noticing who is not: registration, lock, heartbeat, and the leader's rescue of lost messages.
+
+A worker process holds an advisory lock on a connection of its own and beats a row. When it dies, Postgres
+frees the lock at once; the leader looks every second and takes its messages back after two looks 2 s apart.
+A worker that is frozen or cut off keeps its lock, and is found by its overdue heartbeat.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg2
+
+from callboard import __version__
+from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, schema, sql
+from callboard.errors import DatabaseUnavailable, SchemaOutdated
+from callboard.log import get_logger
+
+log = get_logger(__name__)
+
+#: A worker whose heartbeat is older counts as frozen or cut off, s.
+BEAT_OVERDUE_S = 20
+#: Pause between two beats: the leader also looks for the dead each time, the others try to lead, s.
+LEADER_TICK_S = 1.0
+FOLLOWER_TICK_S = 1.5
+#: While somebody is suspected, the second look comes as soon as it may, s.
+SUSPICION_TICK_S = 0.25
+#: A new leader looks only after its own connection is this old, so that workers that lost their lock with a
+#: restart of the database had time to take it back, s.
+LEADER_PATIENCE_S = 2.0
+#: Workers a message may lose; the last loss makes it a dead letter.
+MAX_LOST_WORKERS = 3
+RECONNECT_WAIT_S = 0.5
+
+RescueListener = Callable[[str, str, str, str], None]
+
+
+class Liveness:
+    """One worker process's life as the database sees it.
+
+    on_rescue(queue_name, actor_name, outcome, cause) is called on the leader for each message taken back;
+    on_forgotten() when this process finds that it was taken for dead.
+    """
+
+    def __init__(
+        self,
+        url: Callable[[], str],
+        worker_id: str,
+        *,
+        queues: Sequence[str],
+        actors: Sequence[tuple[str, str, int]],
+        threads: int,
+        on_rescue: RescueListener,
+        on_forgotten: Callable[[], None],
+    ) -> None:
+        self._url = url
+        self._worker_id = worker_id
+        self._queues = list(queues)
+        self._actors = list(actors)
+        self.threads = threads
+        self._on_rescue = on_rescue
+        self._on_forgotten = on_forgotten
+        self._connection: Any = None
+        self._connected_at = 0.0
+        self._leads = False
+        self._is_known_away = False
+        self._has_lock = threading.Event()
+        self._stopping = threading.Event()
+        self.thread = threading.Thread(target=self._run, name="callboard-liveness", daemon=True)
+        self.beat_clock = time.monotonic()
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether this process is registered and holds its lock: without it, nothing new may start."""
+        return self._has_lock.is_set()
+
+    @property
+    def leads(self) -> bool:
+        return self._leads
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def stop(self) -> None:
+        """Leave: hand back what still runs, forget the row, free the lock."""
+        self._stopping.set()
+        self.thread.join(CALL_TIMEOUT_S)
+        try:
+            if self._connection is not None:
+                self._execute("workers/unregister", {"worker_id": self._worker_id})
+        except (DatabaseUnavailable, psycopg2.Error, TimeoutError):
+            log.warning("worker could not say goodbye; its messages run again in a few seconds")
+        finally:
+            self._disconnect()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                if self._connection is None:
+                    self._connect()
+                pause_s = self._tick()
+            except SchemaOutdated as error:
+                log.warning("worker waits for the schema", error=str(error))
+                self._disconnect()
+                pause_s = CALL_TIMEOUT_S
+            except (DatabaseUnavailable, *CONNECTION_ERRORS, psycopg2.Error) as error:
+                if not self._is_known_away:
+                    log.warning(
+                        "liveness connection was lost; nothing new starts until it is back", error=str(error).strip()
+                    )
+                self._is_known_away = True
+                self._disconnect()
+                pause_s = RECONNECT_WAIT_S
+            self._stopping.wait(pause_s)
+
+    def _connect(self) -> None:
+        self._connection = connect(self._url(), application_name="callboard liveness", autocommit=True)
+        self._connected_at = time.monotonic()
+        schema.check_revision(self._connection)
+        self._register()
+        self._execute(
+            "workers/register_actors",
+            {
+                "actor_names": [name for name, _, _ in self._actors],
+                "queue_names": [queue for _, queue, _ in self._actors],
+                "priorities": [priority for _, _, priority in self._actors],
+            },
+        )
+
+    def _register(self) -> None:
+        rows = self._execute(
+            "workers/register",
+            {
+                "worker_id": self._worker_id,
+                "hostname": socket.gethostname(),
+                "pid": os.getpid(),
+                "queues": self._queues,
+                "threads": self.threads,
+                "version": __version__,
+            },
+        )
+        if not rows[0][0]:
+            # Our own session from before a broken connection holds it still; Postgres frees it when it notices.
+            raise DatabaseUnavailable("The liveness lock is still held by this worker's lost connection.")
+        if self._is_known_away:
+            log.info("liveness connection is back")
+        self._is_known_away = False
+        self._has_lock.set()
+
+    def _tick(self) -> float:
+        """Beat, lead if it falls to us, and return the pause until the next tick, s."""
+        is_known, self._leads = self._execute("workers/beat", {"worker_id": self._worker_id, "leads": self._leads})[0]
+        self.beat_clock = time.monotonic()
+        if not is_known:
+            log.warning("worker was taken for dead; its messages run elsewhere")
+            self._on_forgotten()
+            # The new row will have a lock key of its own, so the connection, which holds the old one, is made anew.
+            self._disconnect()
+            self._connect()
+            return FOLLOWER_TICK_S
+        if not self._leads:
+            return FOLLOWER_TICK_S
+        if time.monotonic() - self._connected_at < LEADER_PATIENCE_S:
+            return LEADER_TICK_S
+        suspects = self._execute("workers/suspect", {"beat_overdue_s": BEAT_OVERDUE_S})[0][0]
+        self._rescue()
+        return SUSPICION_TICK_S if suspects else LEADER_TICK_S
+
+    def _rescue(self) -> None:
+        rows = self._execute("workers/rescue", {"beat_overdue_s": BEAT_OVERDUE_S, "max_lost_workers": MAX_LOST_WORKERS})
+        for queue_name, actor_name, outcome, cause, _ in rows:
+            log.warning("message rescued", queue=queue_name, actor=actor_name, outcome=outcome, cause=cause)
+            self._on_rescue(queue_name, actor_name or "unknown", outcome, cause)
+
+    def _execute(self, name: str, parameters: dict[str, Any]) -> list[Any]:
+        with deadline(self._connection, CALL_TIMEOUT_S), self._connection.cursor() as cursor:
+            cursor.execute(sql(name), parameters)
+            return [] if cursor.description is None else list(cursor.fetchall())
+
+    def _disconnect(self) -> None:
+        self._has_lock.clear()
+        self._leads = False
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

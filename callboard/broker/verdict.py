@@ -1,0 +1,86 @@
+"""What becomes of a message after an attempt: five fates, one frozen value, written later in a batch."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+#: Longest error text and traceback kept with an attempt, characters.
+ERROR_MESSAGE_MAX = 2_000
+TRACEBACK_MAX = 20_000
+
+
+class Outcome(StrEnum):
+    """How an attempt ended; the label values of callboard_messages_total."""
+
+    DONE = "done"
+    RETRY = "retry"
+    DEAD = "dead"
+    POSTPONED = "postponed"
+    RELEASED = "released"
+    # Not a verdict of ours: the lease had passed to another worker.
+    LOST = "lost"
+
+
+class DeadReason(StrEnum):
+    """Why a message became a dead letter."""
+
+    MAX_RETRIES = "max_retries"
+    PERMANENT = "permanent"
+    EXPIRED = "expired"
+    LOST_WORKER = "lost_worker"
+    UNKNOWN_ACTOR = "unknown_actor"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What middleware decided about a failed attempt; the broker turns it into a Verdict when the message is acked."""
+
+    outcome: Outcome
+    wait_s: float = 0.0
+    reason: str | None = None
+    #: Retries of the message from now on; None leaves the count as it is.
+    retries: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptError:
+    """The failure of an attempt as it is kept for people."""
+
+    error_class: str
+    message: str
+    traceback: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> AttemptError:
+        """Describe an exception; NUL, which Postgres cannot store in text, is shown as its escape."""
+        lines = "".join(traceback.format_exception(error))
+        return cls(type(error).__name__, _storable(str(error))[:ERROR_MESSAGE_MAX], _storable(lines)[-TRACEBACK_MAX:])
+
+
+def _storable(text: str) -> str:
+    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The fate of one attempt, fenced by its lease."""
+
+    message_id: str
+    queue_name: str
+    actor_name: str
+    lease_id: int
+    outcome: Outcome
+    started_at: datetime
+    wait_s: float = 0.0
+    reason: str | None = None
+    retries: int | None = None
+    #: The message as JSON where its options changed (a retry), else None.
+    message: str | None = None
+    error: AttemptError | None = None
+    #: Rows that hooks enqueued (pipelines, callbacks); stored in the verdict's own transaction.
+    followups: tuple[Any, ...] = field(default=())

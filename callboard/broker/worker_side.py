@@ -1,0 +1,177 @@
+"""What a broker runs inside a worker process: intake, completions and liveness, and the leases it holds."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from dramatiq import Message
+from dramatiq.errors import ActorNotFound, DecodeError
+
+from callboard.broker.completions import Completions
+from callboard.broker.delivery import Claim, Delivery
+from callboard.broker.intake import UNWRITTEN_MAX, Intake
+from callboard.broker.liveness import Liveness
+from callboard.broker.verdict import AttemptError, DeadReason, Outcome, Verdict
+from callboard.log import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dramatiq.worker import Worker
+
+    from callboard.broker.broker import PostgresBroker
+
+log = get_logger(__name__)
+
+#: Silence of the intake beyond its poll interval that means it hangs, s.
+STALL_TIMEOUT_S = 120.0
+
+
+class WorkerSide:
+    """The database's part of one worker process, tied to Dramatiq's Worker."""
+
+    def __init__(self, broker: PostgresBroker, worker: Worker) -> None:
+        #: Drawn anew at each boot: a host name or pid may come again, and would inherit a dead worker's messages.
+        self.worker_id = str(uuid.uuid4())
+        self._broker = broker
+        self._work_queue = worker.work_queue
+        self._worker = worker
+        self._slots: int = worker.worker_threads
+        self._held: dict[int, Delivery] = {}
+        self._lock = threading.Lock()
+        self._is_stopping = False
+        options, url = broker.options, lambda: broker.pool.url
+        queue_names = sorted(name for name in broker.queues if name in worker.consumers)
+        self.completions = Completions(url, self.worker_id, self._written)
+        self.liveness = Liveness(
+            url,
+            self.worker_id,
+            queues=queue_names,
+            actors=[(a.actor_name, a.queue_name, a.priority) for a in broker.actors.values()],
+            threads=self._slots,
+            on_rescue=broker.emit_rescued,
+            on_forgotten=self._forget_leases,
+        )
+        self.intake = Intake(
+            url,
+            self.worker_id,
+            self,
+            queue_names=queue_names,
+            poll_interval_s=options.poll_interval_s,
+            claim_max=options.claim_max,
+            listens=options.listens,
+        )
+
+    def start(self) -> None:
+        self.completions.start()
+        self.liveness.start()
+        self.intake.start()
+
+    def add_queue(self, queue_name: str) -> None:
+        """Consume a queue that was declared after the worker's start, unless its queues are limited to others."""
+        if queue_name in self._worker.consumers:
+            self.intake.add_queue(queue_name)
+
+    def stop_claiming(self) -> None:
+        """Claim nothing more and hand back what has not started, so that another process takes it at once."""
+        self._is_stopping = True
+        self.intake.stop()
+        for delivery in self.held():
+            self._broker.release(delivery)
+
+    def stop(self) -> None:
+        """Write what is owed and leave; what still runs is handed back with the worker's row."""
+        self._is_stopping = True
+        self.intake.stop()
+        self.completions.close()
+        self.liveness.stop()
+
+    # Receiver of the intake
+
+    def may_claim(self) -> bool:
+        return (
+            self.liveness.may_claim
+            and self.completions.unwritten < UNWRITTEN_MAX
+            and not any(thread.paused for thread in self._worker.workers)
+        )
+
+    def free_slots(self) -> int:
+        return self._slots - len(self._held)
+
+    def receive(self, claim: Claim) -> None:
+        """Hand a claimed message to the worker's threads, or bury it if nobody can run it."""
+        try:
+            message = Message.decode(claim.message.encode())
+        except DecodeError as error:
+            self._bury(claim, DeadReason.INVALID, error.error)
+            return
+        # The id that counts is the row's: a message edited by hand may hold another.
+        object.__setattr__(message, "message_id", claim.message_id)
+        delivery = Delivery(message, claim)
+        with self._lock:
+            self._held[claim.lease_id] = delivery
+        try:
+            self._broker.get_actor(message.actor_name)
+        except ActorNotFound as error:
+            self._broker.reject(delivery, DeadReason.UNKNOWN_ACTOR, error)
+            return
+        self._work_queue.put((delivery.order, delivery))
+
+    def _bury(self, claim: Claim, reason: DeadReason, error: Exception) -> None:
+        self.completions.submit(
+            Verdict(
+                message_id=claim.message_id,
+                queue_name=claim.queue_name,
+                actor_name="unknown",
+                lease_id=claim.lease_id,
+                outcome=Outcome.DEAD,
+                started_at=claim.claimed_at,
+                reason=reason,
+                error=AttemptError.of(error),
+            )
+        )
+
+    # Ends of leases
+
+    def finish(self, delivery: Delivery, verdict: Verdict | None) -> None:
+        """Free the slot of a message; verdict is None where its end is written already."""
+        with self._lock:
+            self._held.pop(delivery.lease_id, None)
+        if verdict is not None:
+            self.completions.submit(verdict)
+        self.intake.wake()
+
+    def _forget_leases(self) -> None:
+        """Let go of everything after others took this process for dead: what has not started must not."""
+        for delivery in self.held():
+            if delivery.give_up_unstarted():
+                self.finish(delivery, None)
+
+    def _written(self, written: Sequence[tuple[Verdict, Outcome]]) -> None:
+        self._broker.emit_written(written)
+        if any(outcome in (Outcome.RETRY, Outcome.POSTPONED) for _, outcome in written):
+            # This process may be the only one: its own wait for the next due message must be made anew.
+            self.intake.wake()
+
+    def held(self) -> list[Delivery]:
+        """Return the messages this process holds, running or about to."""
+        with self._lock:
+            return list(self._held.values())
+
+    def stalled(self) -> str | None:
+        """Return why this process should be replaced, or None. A database that is away is no reason."""
+        for name, thread in (
+            ("intake", self.intake.thread),
+            ("completions", self.completions.thread),
+            ("liveness", self.liveness.thread),
+        ):
+            if not thread.is_alive() and not self._is_stopping:
+                return f"the {name} thread has ended"
+        silent_s = time.monotonic() - self.intake.cycle_clock
+        allowed_s = self._broker.options.poll_interval_s + STALL_TIMEOUT_S
+        if silent_s > allowed_s and not self._is_stopping:
+            return f"the intake has done nothing for {silent_s:.0f} s"
+        return None

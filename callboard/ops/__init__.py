@@ -1,0 +1,1 @@
+"""What an operator can see and do; CLI, API and dashboard are skins over it."""

@@ -1,0 +1,147 @@
+"""Child processes: started, watched, replaced when they end by themselves, stopped without leaving one behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from callboard.log import get_logger
+
+log = get_logger(__name__)
+
+#: Wait before a child that ended at once is started again; doubled each time up to the maximum, s.
+RESTART_WAIT_S = 0.5
+RESTART_WAIT_MAX_S = 30.0
+#: A child that ran this long did not end at once, s.
+RAN_WELL_S = 30.0
+LOOK_INTERVAL_S = 0.1
+#: Exit code of a worker that refuses its configuration or schema: starting it again would not help.
+EXIT_HOPELESS = 2
+
+
+@dataclass
+class Child:
+    """One command that should always run."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    #: Where its output goes; None: to ours.
+    log_file: Path | None = None
+    #: Its working directory; None: ours.
+    folder: Path | None = None
+    process: subprocess.Popen[bytes] | None = None
+    started_clock: float = 0.0
+    quick_ends: int = 0
+    restart_clock: float = 0.0
+
+    def start(self) -> None:
+        """Start the command in a session of its own: a Ctrl-C in the terminal is ours to pass on."""
+        with contextlib.ExitStack() as stack:
+            output: IO[Any] | None = stack.enter_context(self.log_file.open("ab")) if self.log_file else None
+            self.process = subprocess.Popen(  # noqa: S603 - our own commands
+                list(self.command),
+                env={**os.environ, **self.environment},
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.started_clock = time.monotonic()
+
+    @property
+    def pid(self) -> int:
+        if self.process is None:
+            raise RuntimeError(f"{self.name} was not started.")
+        return self.process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+
+class Supervisor:
+    """Keeps children running until stop(). Each is replaced on its own; the others are not touched."""
+
+    def __init__(self, children: Sequence[Child], *, stop_timeout_s: float) -> None:
+        self.children = list(children)
+        self._stop_timeout_s = stop_timeout_s
+        self._stopping = threading.Event()
+        #: Set when a child says that another start would not help.
+        self.gave_up: Child | None = None
+
+    def start(self) -> None:
+        for child in self.children:
+            child.start()
+
+    def request_stop(self, *_: Any) -> None:
+        """Ask run() to end; fits a signal handler."""
+        self._stopping.set()
+
+    def run(self) -> int:
+        """Watch the children until request_stop() or until one gives up; stop them and return the exit code."""
+        while not self._stopping.wait(LOOK_INTERVAL_S):
+            self.look_once()
+            if self.gave_up is not None:
+                break
+        self.stop()
+        return 1 if self.gave_up is not None else 0
+
+    def look_once(self) -> None:
+        """Replace the children that have ended."""
+        for child in self.children:
+            if child.is_running:
+                continue
+            code = child.process.returncode if child.process is not None else None
+            if code == EXIT_HOPELESS:
+                self.gave_up = child
+                return
+            if child.restart_clock == 0.0:
+                ran_well = time.monotonic() - child.started_clock > RAN_WELL_S
+                child.quick_ends = 0 if ran_well else child.quick_ends + 1
+                wait_s = min(RESTART_WAIT_S * 2 ** max(child.quick_ends - 1, 0), RESTART_WAIT_MAX_S)
+                child.restart_clock = time.monotonic() + wait_s
+                log.warning("process ended and is replaced", process=child.name, code=code, wait_s=wait_s)
+            elif time.monotonic() >= child.restart_clock:
+                child.restart_clock = 0.0
+                child.start()
+
+    def stop(self) -> None:
+        """Ask all children to end, wait their time, end the rest with their own children."""
+        for child in self.children:
+            if child.is_running:
+                child.process.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
+        until = time.monotonic() + self._stop_timeout_s
+        for child in self.children:
+            if child.process is None:
+                continue
+            try:
+                child.process.wait(max(until - time.monotonic(), 0))
+            except subprocess.TimeoutExpired:
+                log.warning("process did not end in time and is killed", process=child.name)
+                child.process.kill()
+                child.process.wait()
+            # What a child started belongs to its session; nothing of it may outlive us.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.process.pid, signal.SIGKILL)
+
+
+def worker_command(
+    *, threads: int, shutdown_s: int, queues: Sequence[str] = (), modules: Sequence[str] = ()
+) -> list[str]:
+    """Return the command of one worker process: Dramatiq's own, with our limits."""
+    command = [sys.executable, "-m", "dramatiq", "actors", *modules, "--processes", "1", "--threads", str(threads)]
+    command += ["--skip-logging", "--worker-shutdown-timeout", str(shutdown_s * 1000)]
+    if queues:
+        command += ["--queues", *queues]
+    return command

@@ -1,0 +1,66 @@
+"""Message id, actor, queue and attempt on every line that is logged while a message runs."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from dramatiq.broker import Broker
+from dramatiq.middleware import Middleware
+
+from callboard.broker import Delivery, Outcome, Verdict
+from callboard.log import bind_log_context, clear_log_context, get_logger
+
+log = get_logger(__name__)
+
+
+class LogContext(Middleware):
+    """The outermost middleware: every other one's lines carry the message too."""
+
+    def before_process_message(self, broker: Broker, message: Any) -> None:
+        clear_log_context()
+        bind_log_context(
+            message_id=message.message_id,
+            actor=message.actor_name,
+            queue=message.queue_name,
+            attempt=message.attempt if isinstance(message, Delivery) else 1,
+        )
+        message.log_started_clock = time.monotonic()
+        log.debug("message started")
+
+    def after_process_message(
+        self,
+        broker: Broker,
+        message: Any,
+        *,
+        result: Any = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        run_ms = round((time.monotonic() - getattr(message, "log_started_clock", time.monotonic())) * 1000)
+        if exception is None:
+            log.info("message done", run_ms=run_ms)
+            return
+        decision = message.decision if isinstance(message, Delivery) else None
+        if decision and decision.outcome is Outcome.POSTPONED:
+            log.info("message postponed", run_ms=run_ms, reason=decision.reason, wait_s=round(decision.wait_s, 1))
+            return
+        log.warning(
+            "message failed",
+            run_ms=run_ms,
+            outcome=decision.outcome.value if decision else None,
+            reason=decision.reason if decision else None,
+            wait_s=round(decision.wait_s, 1) if decision else None,
+            error_class=type(exception).__name__,
+            error=str(exception),
+        )
+
+    def after_skip_message(self, broker: Broker, message: Any) -> None:
+        log.info("message skipped")
+
+    def after_ack(self, broker: Broker, message: Any) -> None:
+        clear_log_context()
+
+    after_nack = after_ack
+
+    def after_verdict(self, broker: Broker, verdict: Verdict, outcome: Outcome) -> None:
+        log.debug("verdict written", message_id=verdict.message_id, outcome=outcome.value)

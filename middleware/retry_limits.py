@@ -1,0 +1,123 @@
+"""Retry, dead letter, or later: the one place that decides what a failure means.
+
+1. Postponed (greylisting, a pause, a provider that is down) runs later and counts nothing.
+2. An attempt interrupted by a shutdown is handed back and counts nothing.
+3. PermanentError, or a class in the actor's `throws`, is a dead letter at once: it would fail again.
+4. Everything else, bugs included, is temporary: retried after 1, 2, 4, 8, 16 … s (at most 60 s, jittered),
+   or after what Retry(delay=…) or a server's Retry-After says.
+5. When the retries are used up: a dead letter, and the actor in `on_retry_exhausted` is told.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from dramatiq.broker import Broker
+from dramatiq.errors import Retry
+from dramatiq.middleware import Retries, Shutdown
+
+from callboard.broker import DeadReason, Decision, Delivery, Outcome
+from callboard.errors import PermanentError, Postponed, TemporaryError
+
+MIN_BACKOFF_MS = 1_000
+MAX_BACKOFF_MS = 60_000
+#: A wait is shortened by up to this share, so that messages that failed together do not return together.
+JITTER = 0.2
+
+
+def backoff_s(retries: int, *, min_backoff_ms: int = MIN_BACKOFF_MS, max_backoff_ms: int = MAX_BACKOFF_MS) -> float:
+    """Return the wait before retry number retries + 1: doubled each time, capped, without jitter, in s."""
+    # 2**40 ms are 34 years; a larger exponent would only make a larger number to cut off.
+    return float(min(min_backoff_ms * 2 ** min(retries, 40), max_backoff_ms)) / 1000
+
+
+class RetryLimits(Retries):
+    """Dramatiq's Retries with limits per queue and with permanent and postponed failures.
+
+    Options as there (max_retries, min_backoff, max_backoff, retry_when, throws, on_retry_exhausted), on the
+    message, else on the actor, else max_retries_of(queue). It only decides; the broker writes the decision.
+    """
+
+    def __init__(self, max_retries_of: Callable[[str], int] | None = None, **options: Any) -> None:
+        super().__init__(**{"max_retries": 5, "min_backoff": MIN_BACKOFF_MS, "max_backoff": MAX_BACKOFF_MS, **options})
+        self._max_retries_of = max_retries_of
+
+    def after_process_message(
+        self,
+        broker: Broker,
+        message: Any,
+        *,
+        result: Any = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        if exception is None:
+            return
+        options = (
+            {**broker.get_actor(message.actor_name).options, **message.options}
+            if message.actor_name in broker.actors
+            else {}
+        )
+        retries = message.retries if isinstance(message, Delivery) else message.options.get("retries", 0)
+        decision = self._decide(exception, retries, options, message.queue_name)
+        if decision.outcome is Outcome.RETRY:
+            message.options["retries"] = decision.retries
+            message.options["requeue_timestamp"] = int(time.time() * 1000)
+        elif decision.outcome is Outcome.DEAD:
+            message.fail()
+        _apply(broker, message, decision)
+        if decision.reason == DeadReason.MAX_RETRIES and options.get("on_retry_exhausted"):
+            limit = self._limit(options, message.queue_name)
+            target = broker.get_actor(options["on_retry_exhausted"])
+            target.send(message.asdict(), {"retries": retries, "max_retries": limit})
+
+    def _decide(self, error: BaseException, retries: int, options: dict[str, Any], queue_name: str) -> Decision:
+        match error:
+            case Postponed():
+                wait_s = error.wait_from(datetime.now(UTC)).total_seconds()
+                return Decision(Outcome.POSTPONED, wait_s=wait_s, reason=error.reason)
+            case Shutdown():
+                return Decision(Outcome.RELEASED)
+            case PermanentError():
+                return Decision(Outcome.DEAD, reason=DeadReason.PERMANENT)
+        throws = options.get("throws")
+        if throws and isinstance(error, throws):
+            return Decision(Outcome.DEAD, reason=DeadReason.PERMANENT)
+        if self._is_exhausted(error, retries, options, queue_name):
+            return Decision(Outcome.DEAD, reason=DeadReason.MAX_RETRIES)
+        return Decision(Outcome.RETRY, wait_s=self._wait_s(error, retries, options), retries=retries + 1)
+
+    def _is_exhausted(self, error: BaseException, retries: int, options: dict[str, Any], queue_name: str) -> bool:
+        retry_when = options.get("retry_when", self.retry_when)
+        if retry_when is not None:
+            return not retry_when(retries, error)
+        limit = self._limit(options, queue_name)
+        return limit is not None and retries >= limit
+
+    def _limit(self, options: dict[str, Any], queue_name: str) -> int | None:
+        default = self._max_retries_of(queue_name) if self._max_retries_of else self.max_retries
+        limit: int | None = options.get("max_retries", default)
+        return limit
+
+    def _wait_s(self, error: BaseException, retries: int, options: dict[str, Any]) -> float:
+        if isinstance(error, Retry) and error.delay is not None:
+            return float(error.delay) / 1000
+        if isinstance(error, TemporaryError) and error.retry_after_s is not None:
+            return error.retry_after_s
+        wait_s = backoff_s(
+            retries,
+            min_backoff_ms=options.get("min_backoff", self.min_backoff),
+            max_backoff_ms=options.get("max_backoff", self.max_backoff),
+        )
+        return wait_s * random.uniform(1 - JITTER, 1)  # noqa: S311 - jitter, not cryptography
+
+
+def _apply(broker: Broker, message: Any, decision: Decision) -> None:
+    """Hand the decision to our broker, or act it out on one that knows only enqueue and fail (StubBroker)."""
+    if isinstance(message, Delivery):
+        message.decision = decision
+    elif decision.outcome is not Outcome.DEAD:
+        broker.enqueue(message, delay=int(decision.wait_s * 1000))

@@ -1,0 +1,88 @@
+"""A worker process's start: checks that refuse what cannot work, logs, metrics and health."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dramatiq.broker import Broker
+from dramatiq.middleware import Middleware
+
+from callboard.errors import ConfigurationError, DatabaseUnavailable, SchemaOutdated
+from callboard.log import configure_logging, get_logger
+
+if TYPE_CHECKING:
+    from dramatiq.worker import Worker
+
+log = get_logger(__name__)
+
+#: Dramatiq's exit codes: 2 for something that another start will not cure, 3 for the broker.
+EXIT_CONFIGURATION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStart:
+    """What the composition root tells a booting worker process."""
+
+    log_level: str
+    log_format: str | None
+    metrics_host: str
+    metrics_port: int | None
+    #: Raises SchemaOutdated or DatabaseUnavailable.
+    check_schema: Callable[[], None]
+
+
+class WorkerBoot(Middleware):
+    """Runs only in worker processes; a producer never sees its hooks."""
+
+    def __init__(self, start: Callable[[], WorkerStart]) -> None:
+        self._start = start
+
+    def after_process_boot(self, broker: Broker) -> None:
+        """Check settings and schema. Exits the process: a plain exception here would be swallowed."""
+        from callboard.ops import exposition
+
+        try:
+            start = self._start()
+            configure_logging(start.log_level, start.log_format)
+            start.check_schema()
+        except (ConfigurationError, SchemaOutdated) as error:
+            print(f"Callboard cannot start:\n{error}", file=sys.stderr, flush=True)  # noqa: T201 - logs may not be set up yet
+            sys.exit(EXIT_CONFIGURATION)
+        except DatabaseUnavailable as error:
+            log.warning("database is away; the worker waits for it", error=str(error))
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(exposition.shared_dir()))
+
+    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        from callboard.ops import exposition
+
+        start, place = self._start(), Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+        log.info("worker started", queues=sorted(worker.consumers), threads=worker.worker_threads)
+        exposition.report_health(place, lambda: worker_health(broker, worker))
+        if start.metrics_port is not None:
+            exposition.serve_when_free(start.metrics_host, start.metrics_port, place)
+
+    def before_worker_thread_shutdown(self, broker: Broker, thread: Any) -> None:
+        """Say goodbye to the mail server this thread talked to; a thread that sent none has nothing loaded."""
+        if mail := sys.modules.get("callboard.mail"):
+            mail.close_connection()
+
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        log.info("worker is stopping")
+
+
+def worker_health(broker: Broker, worker: Worker) -> dict[str, str | None]:
+    """Return what keeps this process from living (then it should be replaced) and from being ready, or None each."""
+    side = getattr(broker, "worker", None)
+    if side is None:
+        return {"dead": None, "unready": "the worker is stopping"}
+    dead = side.stalled()
+    missing = worker.worker_threads - sum(thread.is_alive() for thread in worker.workers)
+    if missing:
+        # An exception that Dramatiq throws into a thread can end it outside of any message.
+        dead = dead or f"{missing} of {worker.worker_threads} worker threads have ended"
+    return {"dead": dead, "unready": dead or (None if side.liveness.may_claim else "the database is away")}
