@@ -1,0 +1,198 @@
+"""One SMTP connection a thread: opened, secured, logged in, checked before each reuse, renewed in time."""
+
+from __future__ import annotations
+
+import contextlib
+import smtplib
+import socket
+import ssl
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from callboard.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from callboard.settings import Settings
+
+#: A connection idle for longer is not trusted: servers and firewalls drop such ones silently.
+IDLE_MAX_S = 60.0
+#: Mails over one connection; many servers end a session after about as many.
+MAILS_MAX = 100
+#: Login answers that say "not now" although the password may be right.
+TEMPORARY_LOGIN_CODES = (421, 454)
+OK = 250
+
+_thread = threading.local()
+
+
+class ServerUnreachable(Exception):
+    """The server did not answer, hung up, or serves nobody now; the text says what happened."""
+
+
+@dataclass
+class Connection:
+    """A logged-in connection of this thread and what decides about its reuse."""
+
+    smtp: smtplib.SMTP
+    settings: Settings
+    used_at_s: float
+    mails: int = 0
+
+    @property
+    def is_fresh(self) -> bool:
+        """Return whether no mail has gone over it yet, so that a failure is the server's and not its age."""
+        return self.mails == 0
+
+
+def borrow_connection(settings: Settings) -> Connection:
+    """Return this thread's connection, after a NOOP that proves it alive, or a new one.
+
+    Raises: ServerUnreachable, or ConfigurationError where host, security or login cannot work.
+    """
+    held: Connection | None = getattr(_thread, "connection", None)
+    if held is not None and _is_reusable(held, settings):
+        return held
+    close_connection()
+    held = Connection(_open(settings), settings, time.monotonic())
+    _thread.connection = held
+    return held
+
+
+def close_connection() -> None:
+    """Close this thread's connection, politely where the server still listens; call it when a thread ends."""
+    held: Connection | None = getattr(_thread, "connection", None)
+    _thread.connection = None
+    if held is None:
+        return
+    with contextlib.suppress(OSError, smtplib.SMTPException):
+        if held.smtp.sock is not None:
+            # A goodbye is worth no wait: the mails of this connection are settled.
+            held.smtp.sock.settimeout(1)
+            held.smtp.quit()
+    held.smtp.close()
+
+
+def reset_connection() -> None:
+    """End the transaction that was refused, so that this thread's connection can carry the next mail."""
+    held: Connection | None = getattr(_thread, "connection", None)
+    if held is None:
+        return
+    held.mails += 1
+    held.used_at_s = time.monotonic()
+    try:
+        held.smtp.rset()
+    except (OSError, smtplib.SMTPException):
+        # The refusal stands either way; the next mail opens a connection of its own.
+        drop_connection()
+
+
+def drop_connection() -> None:
+    """Close this thread's connection without a word, after it failed."""
+    held: Connection | None = getattr(_thread, "connection", None)
+    _thread.connection = None
+    if held is not None:
+        held.smtp.close()
+
+
+def _is_reusable(held: Connection, settings: Settings) -> bool:
+    if held.settings != settings or held.mails >= MAILS_MAX or time.monotonic() - held.used_at_s > IDLE_MAX_S:
+        return False
+    try:
+        return held.smtp.noop()[0] == OK
+    except (OSError, smtplib.SMTPException):
+        return False
+
+
+def _open(settings: Settings) -> smtplib.SMTP:
+    try:
+        smtp = _connect(settings)
+    except ssl.SSLEOFError as error:
+        raise ServerUnreachable(f"hung up during the TLS handshake: {error}") from error
+    except ssl.SSLError as error:
+        raise _tls_trouble(settings, error) from error
+    except (OSError, smtplib.SMTPException) as error:
+        raise ServerUnreachable(str(error)) from error
+    try:
+        _secure(smtp, settings)
+        _log_in(smtp, settings)
+    except BaseException:
+        smtp.close()
+        raise
+    return smtp
+
+
+def _connect(settings: Settings) -> smtplib.SMTP:
+    host, port, name, timeout_s = (
+        settings.smtp_host,
+        settings.smtp_port,
+        _local_hostname(settings),
+        settings.smtp_timeout_s,
+    )
+    if settings.smtp_security_mode == "tls":
+        context = ssl.create_default_context()
+        return smtplib.SMTP_SSL(host, port, local_hostname=name, timeout=timeout_s, context=context)
+    return smtplib.SMTP(host, port, local_hostname=name, timeout=timeout_s)
+
+
+def _local_hostname(settings: Settings) -> str:
+    """Return the name for EHLO; smtplib's own way asks DNS for it, without any time limit."""
+    sender_domain = settings.smtp_from.rpartition("@")[2].rstrip("> ")
+    names = (socket.gethostname(), sender_domain)
+    return next((name for name in names if "." in name and name.isascii()), "[127.0.0.1]")
+
+
+def _secure(smtp: smtplib.SMTP, settings: Settings) -> None:
+    where = f"{settings.smtp_host}:{settings.smtp_port}"
+    try:
+        smtp.ehlo_or_helo_if_needed()
+        if settings.smtp_security_mode == "starttls":
+            smtp.starttls(context=ssl.create_default_context())
+            smtp.ehlo_or_helo_if_needed()
+    except smtplib.SMTPNotSupportedError as error:
+        raise ConfigurationError(
+            f"The mail server {where} offers no STARTTLS. "
+            "Set SMTP_SECURITY to tls (port 465), or to none on a private network."
+        ) from error
+    except ssl.SSLEOFError as error:
+        raise ServerUnreachable(f"hung up during the TLS handshake: {error}") from error
+    except ssl.SSLError as error:
+        raise _tls_trouble(settings, error) from error
+    except (OSError, smtplib.SMTPException) as error:
+        raise ServerUnreachable(str(error)) from error
+
+
+def _tls_trouble(settings: Settings, error: ssl.SSLError) -> ConfigurationError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ConfigurationError(
+            f"The certificate of the mail server {settings.smtp_host} is not trusted: {error.verify_message}. "
+            "Correct SMTP_HOST, or add the server's authority to the system's (SSL_CERT_FILE)."
+        )
+    return ConfigurationError(
+        f"The mail server {settings.smtp_host}:{settings.smtp_port} does not speak TLS with "
+        f"SMTP_SECURITY={settings.smtp_security_mode}: {error.reason}. Set SMTP_SECURITY to what the port expects."
+    )
+
+
+def _log_in(smtp: smtplib.SMTP, settings: Settings) -> None:
+    if settings.smtp_user is None or settings.smtp_pass is None:
+        return
+    try:
+        smtp.login(settings.smtp_user, settings.smtp_pass.get_secret_value())
+    except smtplib.SMTPAuthenticationError as error:
+        if error.smtp_code in TEMPORARY_LOGIN_CODES:
+            raise ServerUnreachable(f"login answered {error.smtp_code}") from error
+        raise ConfigurationError(
+            f"The mail server {settings.smtp_host} refused the login of SMTP_USER with code {error.smtp_code}. "
+            "Correct SMTP_USER and SMTP_PASS; waiting mails then leave by themselves."
+        ) from None  # The server's text may repeat the account.
+    except smtplib.SMTPServerDisconnected as error:
+        raise ServerUnreachable(str(error)) from error
+    except (smtplib.SMTPNotSupportedError, UnicodeEncodeError) as error:
+        raise ConfigurationError(
+            f"The mail server {settings.smtp_host} cannot take the login of SMTP_USER ({type(error).__name__}). "
+            "Unset SMTP_USER and SMTP_PASS, or use the port and security that allow it."
+        ) from None
+    except (OSError, smtplib.SMTPException) as error:
+        raise ServerUnreachable(str(error)) from error

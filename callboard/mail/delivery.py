@@ -1,0 +1,125 @@
+"""Deliver a mail for a queue message: once by the books, twice at most where the outcome was lost.
+
+1. The row in callboard.emails says "sending" before the conversation, with the Message-ID of all attempts.
+2. The mail server says 250: the row says "sent". Whoever gets the same message again sends nothing.
+3. The process dies in between: the row still says "sending", nobody knows more, the mail is sent again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from callboard.db import CONNECTION_ERRORS, Pool, sql
+from callboard.errors import ConfigurationError, DatabaseUnavailable
+from callboard.log import get_logger
+from callboard.mail.errors import MailOutcomeUnknown, MailPostponed, MailRefused
+from callboard.mail.health import mail_health
+from callboard.mail.message import Attachment, build_email
+from callboard.mail.transports import transport_for
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from email.message import EmailMessage
+
+    from callboard.settings import Settings
+
+log = get_logger(__name__)
+
+#: A server that keeps saying "later" is believed for as long as mail servers do among themselves (RFC 5321, 4.5.4.1).
+GIVE_UP_AFTER_S = 5 * 24 * 3600.0
+_DATABASE_ERRORS = (DatabaseUnavailable, *CONNECTION_ERRORS)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    is_sent: bool
+    reply: str | None
+    tried_for_s: float
+
+
+def deliver(
+    settings: Settings,
+    pool: Pool,
+    *,
+    message_id: str,
+    to: str,
+    template: str,
+    context: Mapping[str, Any],
+    attachments: Sequence[Attachment] = (),
+) -> str:
+    """Build the mail, deliver it and return the mail server's answer; one that is sent already is not sent again.
+
+    Raises: MailRefused (dead letter), MailPostponed (later, no retry counted), MailOutcomeUnknown (retry).
+    """
+    try:
+        email = build_email(
+            settings, message_id=message_id, to=to, template=template, context=context, attachments=attachments
+        )
+    except ConfigurationError as error:
+        # The sender's address is wrong for every mail: they wait for it to be corrected instead of dying.
+        mail_health.is_misconfigured("SMTP_FROM", str(error), kind="sender")
+        raise MailPostponed("mail settings do not work", wait_s=settings.smtp_outage_wait_s) from error
+    to_domain = email["To"].addresses[0].domain
+    begun = _begin(pool, email, message_id, template)
+    if begun.is_sent:
+        log.info("email was sent before", template=template, to_domain=to_domain)
+        return begun.reply or ""
+    reply = _hand_over(settings, pool, message_id, email, begun.tried_for_s)
+    log.info("email sent", template=template, to_domain=to_domain, provider=settings.email_provider)
+    return reply
+
+
+def _hand_over(settings: Settings, pool: Pool, message_id: str, email: EmailMessage, tried_for_s: float) -> str:
+    """Send the mail and close its row by what became of it."""
+    try:
+        reply = transport_for(settings).send(email)
+    except MailRefused as error:
+        _end(pool, message_id, "refused", error.reply or str(error))
+        raise
+    except MailPostponed as error:
+        has_waited_enough = error.is_server_answer and tried_for_s > GIVE_UP_AFTER_S
+        _end(pool, message_id, "refused" if has_waited_enough else "sending", error.reply)
+        if has_waited_enough:
+            raise MailRefused(
+                f"The mail was {error.reason} for {tried_for_s / 86_400:.0f} days, last with: {error.reply}",
+                reply=error.reply,
+            ) from error
+        raise
+    except MailOutcomeUnknown as error:
+        _end(pool, message_id, "sending", str(error))
+        raise
+    _end(pool, message_id, "sent", reply)
+    return reply
+
+
+def _begin(pool: Pool, email: EmailMessage, message_id: str, template: str) -> _Begun:
+    with pool.cursor() as cursor:
+        cursor.execute(
+            sql("mail/begin_sending"),
+            {
+                "message_id": message_id,
+                "template": template,
+                "recipient": email["To"].addresses[0].addr_spec,
+                "subject": str(email["Subject"]),
+                "message_id_header": str(email["Message-ID"]),
+            },
+        )
+        return _Begun(*cursor.fetchone())
+
+
+def _end(pool: Pool, message_id: str, state: str, reply: str | None) -> None:
+    """Write how the attempt ended, trying twice; the mail's own outcome counts more than this note of it.
+
+    An error raised here after the server's 250 would send the mail again, after its 550 keep a dead mail alive.
+    """
+    parameters = {"message_id": message_id, "state": state, "reply": reply and reply.replace("\0", "")[:1000]}
+    for is_last in (False, True):
+        try:
+            with pool.cursor() as cursor:
+                cursor.execute(sql("mail/end_sending"), parameters)
+        except _DATABASE_ERRORS:
+            if is_last:
+                log.exception("email outcome could not be written", outcome=state, reply=reply)
+        else:
+            return

@@ -1,0 +1,46 @@
+"""What this process last saw of each mail server: one line when that changes, none at every attempt."""
+
+from __future__ import annotations
+
+import threading
+
+from callboard.log import get_logger
+
+log = get_logger(__name__)
+
+
+class ServerHealth:
+    """Log a server's trouble when it begins or changes, and its end; shared by the threads of a process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._troubles: dict[str, str] = {}
+
+    def is_down(self, server: str, problem: str) -> None:
+        """Note that the server cannot be reached."""
+        # One outage fails in many ways (refused, reset, timed out); they are one change of state.
+        if self._changed(server, "down"):
+            log.warning("mail server became unreachable", server=server, problem=problem)
+
+    def is_misconfigured(self, server: str, problem: str, *, kind: str) -> None:
+        """Note that no mail can leave before somebody corrects the settings."""
+        # The problem may quote an answer that differs each time; its kind does not.
+        if self._changed(server, kind):
+            log.error("mail settings stopped working", server=server, problem=problem)
+
+    def is_well(self, server: str) -> None:
+        """Note that the server did its part for a mail."""
+        with self._lock:
+            had_trouble = self._troubles.pop(server, None) is not None
+        if had_trouble:
+            log.info("mail server became reachable", server=server)
+
+    def _changed(self, server: str, trouble: str) -> bool:
+        with self._lock:
+            before = self._troubles.get(server)
+            self._troubles[server] = trouble
+        return before != trouble
+
+
+#: One for all threads of the process.
+mail_health = ServerHealth()
