@@ -1,0 +1,37 @@
+"""What can go wrong with a report, and whether trying again may help."""
+
+from __future__ import annotations
+
+from callboard.errors import PermanentError, TemporaryError
+
+
+class InvalidReport(PermanentError):
+    """The request or its data can never become a report: unknown kind, bad parameter, too many rows."""
+
+
+class TypesettingFailed(PermanentError):
+    """The template cannot be set with this data; only a new version of the template helps."""
+
+
+class TypesetterLost(TemporaryError):
+    """The typesetting process died or none came free; nothing is known against the report itself."""
+
+
+class ReportTooSlow(TemporaryError):
+    """Typesetting passed its wall-clock limit and was killed.
+
+    Temporary, because rows and text are capped far below what the limit allows: a healthy machine does not
+    reach it, a suspended or starved one does. The queue's retry limit bounds what a hostile report can cost.
+    """
+
+
+class StorageUnavailable(TemporaryError):
+    """The storage of report files does not answer."""
+
+
+class StorageMisconfigured(PermanentError):
+    """REPORT_STORAGE_URL or its credentials are wrong; an operator corrects them and retries the dead letter."""
+
+
+class StoredFileDiffers(PermanentError):
+    """A stored file would be overwritten with other content."""

@@ -1,0 +1,186 @@
+"""Report files, kept wherever REPORT_STORAGE_URL says.
+
+file:// takes a path, absolute (file:///var/lib/reports) or relative to the working directory
+(file://.callboard/reports). s3:// takes bucket and prefix; credentials and AWS_ENDPOINT_URL come from the
+environment, as for every AWS tool. Other schemes are those of the fsspec packages that are installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import fsspec
+
+from callboard.errors import NotFound, PermanentError
+from callboard.reports.errors import StorageMisconfigured, StorageUnavailable, StoredFileDiffers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Names of files and folders; none starts with a dot, so none leads out of the storage.
+_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+_CREDENTIAL_ERRORS = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "NoAuthTokenError")
+_S3_CONNECT_TIMEOUT_S = 5
+_S3_READ_TIMEOUT_S = 10
+#: Tries of one call, all of which a silent server uses up; the queue's retries come on top.
+_S3_TRIES = 2
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file in the storage; path is relative to REPORT_STORAGE_URL."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+def store(storage_url: str, path: str, content: bytes) -> StoredFile:
+    """Write a file so that a reader sees all of it or nothing, and return where it is.
+
+    The same content again is no error and writes nothing.
+    Raises: StoredFileDiffers, StorageUnavailable, StorageMisconfigured.
+    """
+    stored = StoredFile(path, len(content), hashlib.sha256(content).hexdigest())
+    with _storage(storage_url) as (file_system, base):
+        target = _target(base, path, is_local=_is_local(storage_url))
+        try:
+            existing = file_system.cat_file(target)
+        except FileNotFoundError:
+            _write(file_system, target, content, is_local=_is_local(storage_url))
+            return stored
+    if existing != content:
+        raise StoredFileDiffers(
+            f"{path} in {_shown(storage_url)} has other content and is kept. Store under another name."
+        )
+    return stored
+
+
+def fetch(storage_url: str, path: str) -> bytes:
+    """Return a stored file.
+
+    Raises: NotFound, StorageUnavailable, StorageMisconfigured.
+    """
+    with _storage(storage_url) as (file_system, base):
+        target = _target(base, path, is_local=_is_local(storage_url))
+        try:
+            content: bytes = file_system.cat_file(target)
+        except FileNotFoundError as error:
+            raise NotFound(
+                f"{path} is not in {_shown(storage_url)}. It was removed, or the storage was changed."
+            ) from error
+        return content
+
+
+@contextmanager
+def _storage(storage_url: str) -> Iterator[tuple[Any, str]]:
+    """Yield file system and base path; give every failure inside the block its class."""
+    scheme, separator, rest = storage_url.partition("://")
+    if not separator or not rest or "::" in storage_url:
+        raise StorageMisconfigured(
+            f"REPORT_STORAGE_URL must be a folder's URL such as file://.callboard/reports or s3://bucket/reports, "
+            f"got {_shown(storage_url)!r}."
+        )
+    try:
+        if _is_local(storage_url):
+            yield fsspec.filesystem("file"), str(Path(rest).resolve())
+        else:
+            file_system, base = fsspec.core.url_to_fs(storage_url, **_options(scheme))
+            if scheme in ("s3", "s3a"):
+                file_system.retries = _S3_TRIES
+            yield file_system, base.rstrip("/")
+    except (NotFound, PermanentError):
+        raise
+    except Exception as error:
+        # Each fsspec package raises errors of its own library.
+        raise _classify(error, storage_url) from error
+
+
+def _options(scheme: str) -> dict[str, Any]:
+    if scheme not in ("s3", "s3a"):
+        return {}
+    return {
+        "use_listings_cache": False,
+        "config_kwargs": {
+            "connect_timeout": _S3_CONNECT_TIMEOUT_S,
+            "read_timeout": _S3_READ_TIMEOUT_S,
+            # s3fs tries again itself; two loops inside each other would multiply.
+            "retries": {"total_max_attempts": 1},
+        },
+    }
+
+
+def _classify(error: Exception, storage_url: str) -> StorageMisconfigured | StorageUnavailable:
+    where, what = _shown(storage_url), f"{type(error).__name__}: {error}"
+    if isinstance(error, ImportError):
+        return StorageMisconfigured(
+            f"REPORT_STORAGE_URL {where} needs a package that is not installed ({error}). "
+            "For s3: pip install callboard[s3]."
+        )
+    if isinstance(error, ValueError) and "Protocol not known" in str(error):
+        return StorageMisconfigured(f"REPORT_STORAGE_URL has an unknown scheme, got {where!r}. Use file:// or s3://.")
+    if isinstance(error, PermissionError) or type(error).__name__ in _CREDENTIAL_ERRORS:
+        return StorageMisconfigured(
+            f"The storage {where} refused access ({what}). Correct its credentials or permissions."
+        )
+    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError | FileExistsError):
+        return StorageMisconfigured(
+            f"The storage {where} does not exist ({what}). Create it or correct REPORT_STORAGE_URL."
+        )
+    return StorageUnavailable(f"The storage {where} did not take the call ({what}). It is tried again.")
+
+
+def _target(base: str, path: str, *, is_local: bool) -> str:
+    target = f"{base}/{path}"
+    # The name first: a NUL in it would already fail in resolve(). A folder may still be a link to elsewhere.
+    if not _PATH.fullmatch(path) or (is_local and not Path(target).resolve().is_relative_to(base)):
+        raise PermanentError(
+            f"A stored file's path stays inside the storage, got {path[:100]!r}. Use letters, digits, - and _."
+        )
+    return target
+
+
+def _write(file_system: Any, target: str, content: bytes, *, is_local: bool) -> None:
+    if not is_local:
+        file_system.pipe_file(target, content)  # An object appears whole or not at all.
+        return
+    folder = Path(target).parent
+    file_system.makedirs(str(folder), exist_ok=True)
+    part = f"{target}.{uuid4().hex}.part"
+    try:
+        with file_system.open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            # The row that says "ready" is durable; its file must be no less so.
+            os.fsync(file.fileno())
+        file_system.mv(part, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            file_system.rm_file(part)
+        raise
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_local(storage_url: str) -> bool:
+    return storage_url.startswith("file://")
+
+
+def _shown(storage_url: str) -> str:
+    """Return the URL without what might be a secret in it."""
+    return re.sub(r"//[^/@]*@", "//***@", storage_url).partition("?")[0]
