@@ -1,0 +1,52 @@
+"""Payments through YooKassa: the gateway, the state machine, the inbox of webhooks, keys that charge only once."""
+
+from callboard.payments.creation import Begun, StoredResponse, begin, create, finish, record_rejection, release
+from callboard.payments.errors import (
+    CredentialsRejected,
+    KeyInFlight,
+    KeyReused,
+    PaymentNotFound,
+    PaymentRejected,
+    RepeatWindowPassed,
+    YooKassaRateLimited,
+    YooKassaUnavailable,
+)
+from callboard.payments.gateway import Gateway
+from callboard.payments.inbox import Announcement, close_announcement, find_announcement, record_announcement
+from callboard.payments.payment import NewPayment, Payment, ProviderPayment, fingerprint
+from callboard.payments.settlement import Outcome, Settled, settle
+from callboard.payments.status import Status, advance
+from callboard.payments.store import find_payment
+
+__all__ = [
+    "Announcement",
+    "Begun",
+    "CredentialsRejected",
+    "Gateway",
+    "KeyInFlight",
+    "KeyReused",
+    "NewPayment",
+    "Outcome",
+    "Payment",
+    "PaymentNotFound",
+    "PaymentRejected",
+    "ProviderPayment",
+    "RepeatWindowPassed",
+    "Settled",
+    "Status",
+    "StoredResponse",
+    "YooKassaRateLimited",
+    "YooKassaUnavailable",
+    "advance",
+    "begin",
+    "close_announcement",
+    "create",
+    "find_announcement",
+    "find_payment",
+    "fingerprint",
+    "finish",
+    "record_announcement",
+    "record_rejection",
+    "release",
+    "settle",
+]

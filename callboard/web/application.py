@@ -1,0 +1,53 @@
+"""The app: every route, who may call it, and what surrounds each request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+import callboard
+from callboard.app import get_pool, get_settings
+from callboard.db import Pool
+from callboard.settings import Settings
+from callboard.web import health, metrics, payments, reports, webhooks
+from callboard.web.access import require_token
+from callboard.web.errors import ErrorReply, install_handlers
+from callboard.web.guard import Guard
+from callboard.web.state import State
+
+#: Errors that any address may answer with.
+ERROR_REPLIES: dict[int | str, dict[str, Any]] = {status: {"model": ErrorReply} for status in ("4XX", "5XX")}
+ALLOWED_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"]
+EXPOSED_HEADERS = ["X-Request-ID", "Idempotent-Replayed", "Retry-After"]
+
+
+def create_app(settings: Settings | None = None, pool: Pool | None = None) -> FastAPI:
+    """Build the API; what is not given comes from the environment."""
+    app = FastAPI(
+        title="Callboard",
+        version=callboard.__version__,
+        description="Payments, YooKassa's webhooks, reports, health and metrics of Callboard.",
+        # The contract says that without API_TOKEN only webhook and health are open, so our own route serves it.
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        responses=ERROR_REPLIES,
+    )
+    app.state.callboard = State(settings or get_settings(), pool or get_pool())
+    for module in (health, metrics, payments, reports, webhooks):
+        app.include_router(module.router)
+    app.add_api_route("/openapi.json", app.openapi, dependencies=[Depends(require_token)], include_in_schema=False)
+    install_handlers(app)
+    # The last one added is the outermost: refusals of the guard need their CORS headers too.
+    app.add_middleware(Guard)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=app.state.callboard.settings.frontend_url,
+        allow_methods=["GET", "POST"],
+        allow_headers=ALLOWED_HEADERS,
+        expose_headers=EXPOSED_HEADERS,
+        max_age=600,
+    )
+    return app

@@ -1,0 +1,121 @@
+"""One shape for every error: {"error": {"code": "…", "message": "…", "details": […]}}, never a stack trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import psycopg2
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from callboard.errors import DatabaseUnavailable
+from callboard.log import get_logger
+
+log = get_logger(__name__)
+
+#: A client that hears 503 comes back after this long, s.
+DATABASE_WAIT_S = 5
+
+
+class ErrorDetail(BaseModel):
+    """One problem of a request: where it is and what it is."""
+
+    field: str
+    message: str
+
+
+class ErrorBody(BaseModel):
+    """What went wrong."""
+
+    code: str
+    message: str
+    details: list[ErrorDetail] = Field(default_factory=list)
+
+
+class ErrorReply(BaseModel):
+    """Every answer that is not a success."""
+
+    error: ErrorBody
+
+
+class ApiError(Exception):
+    """An answer that is an error, raised from wherever it is found."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        details: list[dict[str, str]] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = error_body(code, message, details)
+        self.headers = dict(headers or {})
+
+
+def error_body(code: str, message: str, details: list[dict[str, str]] | None = None) -> dict[str, Any]:
+    """Return the one shape of an error."""
+    return {"error": {"code": code, "message": message, "details": details or []}}
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Give every failure that is known the one shape; of the others the guard makes a 500."""
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(DatabaseUnavailable, _database_away)
+    # What a statement itself ran into, a lock that was not let go or a full disk, passes like an outage.
+    app.add_exception_handler(psycopg2.OperationalError, _database_away)
+
+
+def _api_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ApiError)  # noqa: S101 - registered for this class only, here and below
+    return JSONResponse(error.body, error.status, headers=error.headers)
+
+
+def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    # The input is left out: it may be secret, huge or not even text.
+    details = [
+        {"field": _as_text(".".join(str(part) for part in item["loc"])), "message": _as_text(str(item["msg"]))}
+        for item in error.errors()
+    ]
+    message = "The request is not valid; details name each field and what is wrong with it."
+    return JSONResponse(error_body("invalid_request", message, details[:50]), HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+def _as_text(text: str) -> str:
+    """Return what a request named, such that it can be answered: short, and without half characters."""
+    return text[:200].encode("utf-8", "replace").decode("utf-8")
+
+
+def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    status = HTTPStatus(error.status_code)
+    match status:
+        case HTTPStatus.NOT_FOUND:
+            message = "There is nothing at this address."
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            message = f"This address does not take {request.method}."
+        case HTTPStatus.BAD_REQUEST:
+            # FastAPI's answer to a body that is no JSON.
+            status, message = HTTPStatus.UNPROCESSABLE_ENTITY, "The body is no valid JSON."
+        case _:
+            message = str(error.detail)
+    code = "invalid_request" if status == HTTPStatus.UNPROCESSABLE_ENTITY else status.name.lower()
+    return JSONResponse(error_body(code, message), status, headers=error.headers)
+
+
+def _database_away(request: Request, error: Exception) -> JSONResponse:
+    log.error("request failed: database away", path=request.url.path, error=str(error).strip()[:200])
+    message = "The database cannot be reached. Send the request again later."
+    headers = {"Retry-After": str(DATABASE_WAIT_S)}
+    return JSONResponse(error_body("database_unavailable", message), HTTPStatus.SERVICE_UNAVAILABLE, headers=headers)

@@ -1,0 +1,109 @@
+"""Is the API up, can it work, and how do the queues stand."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg2
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from callboard.db import schema
+from callboard.errors import DatabaseUnavailable, SchemaOutdated
+from callboard.log import get_logger
+from callboard.ops.overview import QueueFigures, queue_figures
+from callboard.web.state import CurrentState, State
+
+log = get_logger(__name__)
+router = APIRouter(prefix="/health", tags=["health"])
+
+#: How long the database may take to answer a probe, s.
+DATABASE_TIMEOUT_S = 2.0
+#: The old workers warned when more jobs than this were stuck.
+STUCK_MAX = 10
+
+
+@router.get("")
+async def show_health(state: CurrentState) -> dict[str, Any]:
+    """Say that the API runs; asks nothing else."""
+    return {
+        "status": "ok",
+        "service": "api",
+        "timestamp": datetime.now(UTC).isoformat(),
+        "uptime": round(time.monotonic() - state.started_at, 3),
+    }
+
+
+@router.get("/live")
+async def show_liveness() -> dict[str, str]:
+    """Say that the process answers; never touches the database, whose outage is no reason for a restart."""
+    return {"status": "ok"}
+
+
+@router.get("/ready")
+async def show_readiness(state: CurrentState) -> JSONResponse:
+    """Say whether requests can be served: the database answers and has our schema."""
+    try:
+        # A thread that hangs in connect() beyond the deadline ends by itself; the probe does not wait for it.
+        await asyncio.wait_for(asyncio.to_thread(_check_database, state), DATABASE_TIMEOUT_S)
+    except SchemaOutdated as error:
+        return _unhealthy(str(error))
+    except (DatabaseUnavailable, psycopg2.Error, TimeoutError) as error:
+        return _unhealthy(_reason(error))
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/queue")
+async def show_queue_health(state: CurrentState) -> JSONResponse:
+    """Show what waits, failed and is stuck, in all and per queue."""
+    try:
+        figures = await asyncio.wait_for(asyncio.to_thread(_figures, state), DATABASE_TIMEOUT_S)
+    except (DatabaseUnavailable, psycopg2.Error, TimeoutError) as error:
+        return _unhealthy(_reason(error))
+    stuck = sum(queue.stuck for queue in figures)
+    return JSONResponse(
+        {
+            "status": "warning" if stuck > STUCK_MAX else "healthy",
+            "pending": sum(queue.pending for queue in figures),
+            "failed": sum(queue.dead for queue in figures),
+            "stuck": stuck,
+            "queues": {queue.queue_name: _queue_view(queue) for queue in figures},
+        }
+    )
+
+
+def _queue_view(queue: QueueFigures) -> dict[str, Any]:
+    return {
+        "pending": queue.pending,
+        "ready": queue.ready,
+        "delayed": queue.delayed,
+        "running": queue.running,
+        "failed": queue.dead,
+        "stuck": queue.stuck,
+        "oldest_ready_s": queue.oldest_ready_s,
+    }
+
+
+def _check_database(state: State) -> None:
+    with state.pool.connection(DATABASE_TIMEOUT_S) as connection:
+        schema.check_revision(connection)
+
+
+def _figures(state: State) -> list[QueueFigures]:
+    with state.pool.cursor(DATABASE_TIMEOUT_S) as cursor:
+        return queue_figures(cursor)
+
+
+def _reason(error: Exception) -> str:
+    """Return what an outsider may know; the log has the rest, which may name hosts and users."""
+    log.warning("health check failed", error=str(error).strip()[:200] or type(error).__name__)
+    if isinstance(error, psycopg2.Error) and not isinstance(error, psycopg2.OperationalError):
+        return "The database answered with an error. See the log of the API."
+    return f"The database gave no answer within {DATABASE_TIMEOUT_S:g} s, or refused the connection."
+
+
+def _unhealthy(reason: str) -> JSONResponse:
+    return JSONResponse({"status": "unhealthy", "error": reason}, 503)

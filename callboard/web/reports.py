@@ -1,0 +1,105 @@
+"""GET /reports/{id}: the state of a report, or one of its files."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse, Response
+
+from callboard.errors import TemporaryError
+from callboard.web.access import Credentials, has_token
+from callboard.web.errors import ApiError
+from callboard.web.state import CurrentState, State
+
+if TYPE_CHECKING:
+    from callboard.reports import Report
+
+router = APIRouter(prefix="/reports", tags=["reports"])
+
+Format = Literal["pdf", "csv", "xlsx", "html"]
+MEDIA_TYPES: dict[str, str] = {
+    "pdf": "application/pdf",
+    "csv": "text/csv; charset=utf-8",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "html": "text/html; charset=utf-8",
+}
+
+
+@router.get("/{report_id}", response_model=None)
+def get_report(  # noqa: PLR0917 - FastAPI calls it by name
+    report_id: UUID,
+    state: CurrentState,
+    credentials: Credentials,
+    format: Annotated[Format | None, Query(description="Which file; without it, the state of the report.")] = None,  # noqa: A002 - the name in every link
+    expires: Annotated[int | None, Query(ge=0, le=2**40)] = None,
+    signature: Annotated[str | None, Query(max_length=128, pattern=r"^[0-9a-f]+$")] = None,
+) -> Response:
+    """Show a report's state, or send one of its files to the bearer of the token or of a signed link."""
+    is_signed = format is not None and _is_signed(state, str(report_id), format, expires, signature)
+    if not is_signed and not has_token(state.settings, credentials):
+        raise ApiError(
+            401,
+            "unauthorized",
+            "This link has expired or is incomplete. Ask for a new one, or send the API's token.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    report = _find(state, str(report_id))
+    if format is None:
+        return JSONResponse(_view(report))
+    return _file(state, report, format)
+
+
+def _is_signed(state: State, report_id: str, file_format: str, expires: int | None, signature: str | None) -> bool:
+    from callboard.reports import check_signature
+
+    if expires is None or signature is None:
+        return False
+    return check_signature(state.settings, report_id, file_format, expires, signature, datetime.now(UTC))
+
+
+def _find(state: State, report_id: str) -> Report:
+    from callboard.reports import find_report
+
+    with state.pool.cursor() as cursor:
+        report = find_report(cursor, report_id)
+    if report is None:
+        raise ApiError(404, "not_found", f"There is no report {report_id}.")
+    return report
+
+
+def _view(report: Report) -> dict[str, Any]:
+    """Return what the API shows of a report: where its files lie is our own business."""
+    return {
+        "id": report.report_id,
+        "state": report.state,
+        "kind": report.kind,
+        "formats": report.formats,
+        "files": {name: {"size_bytes": file.size_bytes, "sha256": file.sha256} for name, file in report.files.items()},
+        "error": report.error,
+        "created_at": report.created_at.isoformat(),
+        "finished_at": report.finished_at.isoformat() if report.finished_at else None,
+    }
+
+
+def _file(state: State, report: Report, file_format: str) -> Response:
+    from callboard.reports import fetch
+
+    file = report.files.get(file_format)
+    if file is None:
+        if report.state == "requested":
+            raise ApiError(409, "not_ready", "The report is not ready yet.", headers={"Retry-After": "5"})
+        raise ApiError(404, "not_found", f"The report has no file in the format {file_format}.")
+    try:
+        content = fetch(state.settings.report_storage_url, file.path)
+    except TemporaryError as error:
+        raise ApiError(503, "storage_unavailable", "The file cannot be read now. Try again later.") from error
+    name = f"{report.kind}-{report.created_at:%Y-%m-%d}.{file_format}"
+    return Response(
+        content,
+        media_type=MEDIA_TYPES[file_format],
+        # Always saved, never shown: an HTML report must not run in our origin.
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )

@@ -1,0 +1,113 @@
+"""The supervisor: real child processes, replaced one by one, none left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+from callboard.ops.processes import EXIT_HOPELESS, Child, Supervisor, worker_command
+from tests.conftest import wait_until
+
+SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
+STUBBORN = [
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)",
+]
+
+
+def supervised(*commands, stop_timeout_s=5.0):
+    supervisor = Supervisor(
+        [Child(f"child {n}", command) for n, command in enumerate(commands)], stop_timeout_s=stop_timeout_s
+    )
+    supervisor.start()
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    return supervisor, thread
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_only_the_child_that_ended_is_replaced():
+    supervisor, thread = supervised(SLEEPER, SLEEPER)
+    first, second = (child.pid for child in supervisor.children)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: supervisor.children[0].pid != first and supervisor.children[0].is_running)
+    assert supervisor.children[1].pid == second
+    supervisor.request_stop()
+    thread.join(10)
+    assert not is_alive(supervisor.children[0].pid) and not is_alive(second)
+
+
+def test_a_child_that_ignores_the_request_to_end_is_killed():
+    supervisor, thread = supervised(STUBBORN, stop_timeout_s=0.2)
+    pid = supervisor.children[0].pid
+    supervisor.request_stop()
+    thread.join(10)
+    assert not is_alive(pid)
+
+
+def test_what_a_child_started_does_not_outlive_it(tmp_path):
+    parent = (
+        f"import subprocess, time; p = subprocess.Popen({SLEEPER!r}); "
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(p.pid)); time.sleep(60)"
+    )
+    supervisor, thread = supervised([sys.executable, "-c", parent])
+    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    grandchild = int((tmp_path / "pid").read_text())
+    supervisor.request_stop()
+    thread.join(10)
+    wait_until(lambda: not is_alive(grandchild))
+
+
+def test_a_child_that_refuses_its_configuration_ends_them_all():
+    supervisor = Supervisor(
+        [Child("refuses", [sys.executable, "-c", f"raise SystemExit({EXIT_HOPELESS})"]), Child("other", SLEEPER)],
+        stop_timeout_s=5,
+    )
+    supervisor.start()
+    other = supervisor.children[1].pid
+    assert supervisor.run() == 1
+    assert not is_alive(other)
+
+
+def test_a_child_that_ends_at_once_is_started_again_more_and_more_slowly():
+    child = Child("ends", [sys.executable, "-c", "pass"])
+    supervisor = Supervisor([child], stop_timeout_s=1)
+    child.start()
+    waits = []
+    for _ in range(3):
+        child.process.wait()
+        supervisor.look_once()
+        waits.append(child.restart_clock)
+        child.restart_clock = 1.0
+        supervisor.look_once()
+    assert child.quick_ends == 3
+    supervisor.stop()
+
+
+def test_a_workers_command_is_dramatiqs_own():
+    command = worker_command(threads=4, shutdown_s=30, queues=["emails"], modules=["their_actors"])
+    assert command[1:] == [
+        "-m",
+        "dramatiq",
+        "actors",
+        "their_actors",
+        "--processes",
+        "1",
+        "--threads",
+        "4",
+        "--skip-logging",
+        "--worker-shutdown-timeout",
+        "30000",
+        "--queues",
+        "emails",
+    ]
