@@ -1,0 +1,49 @@
+"""callboard db: the schema."""
+
+from __future__ import annotations
+
+import typer
+
+from callboard.cli.output import note
+
+app = typer.Typer(help="The database's schema: bring it up to date, look at it, print its SQL.", no_args_is_help=True)
+
+
+@app.command()
+def upgrade() -> None:
+    """Apply the missing revisions. Safe to run from several places at once."""
+    from callboard.app import database_url
+    from callboard.db import schema
+
+    note(f"The schema is at revision {schema.upgrade(database_url())}.")
+
+
+@app.command()
+def current() -> None:
+    """Print the database's revision."""
+    from callboard.app import get_pool
+    from callboard.db import schema
+
+    with get_pool().connection() as connection:
+        print(schema.current_revision(connection) or "none")
+
+
+@app.command()
+def sql(
+    from_revision: str = typer.Option(None, "--from", help="Revision the database is at; default: an empty one."),
+) -> None:
+    """Print the SQL that upgrade would run."""
+    from callboard.db import schema
+
+    print(schema.upgrade_sql(from_revision))
+
+
+@app.command()
+def check() -> None:
+    """Exit 0 when the schema is new enough for this version, else 1 with the command that helps."""
+    from callboard.app import get_pool
+    from callboard.db import schema
+
+    with get_pool().connection() as connection:
+        schema.check_revision(connection)
+    note(f"The schema is at revision {schema.REVISION} or newer.")

@@ -1,0 +1,72 @@
+"""The command's entry: its groups, and how an error becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from callboard import __version__
+from callboard.cli import database, dead, development, sending, serving, status
+from callboard.errors import CallboardError, ConfigurationError, NotFound
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_NOTHING_MATCHED = 3
+
+EPILOG = """\
+examples:
+
+  callboard dev                          # database, mail server, API and workers for daily work
+
+  callboard work                         # the workers, as WORKER_PROCESSES and JOB_CONCURRENCY say
+
+  callboard status                       # what waits, runs and died, queue by queue
+
+  callboard dead list                    # what failed for good
+
+  callboard dead retry ID                # run it again
+
+  callboard enqueue send_email '{"to": "a@example.org", "template": "welcome", "context": {"name": "A"}}'
+"""
+
+app = typer.Typer(
+    help="Background jobs on Postgres: run them, look into them, put them right.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("demo")(development.demo)
+app.command("dev")(development.dev)
+app.command("work")(serving.work)
+app.command("api")(serving.api)
+app.add_typer(database.app, name="db")
+app.command("status")(status.status)
+app.command("health")(status.health)
+app.add_typer(dead.app, name="dead")
+app.command("enqueue")(sending.enqueue)
+app.command("test-email")(sending.send_test_email)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True)) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command. Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 nothing matched, 4 unhealthy."""
+    try:
+        app()
+    except ConfigurationError as error:
+        print(f"The configuration is wrong:\n{error}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+    except NotFound as error:
+        print(error, file=sys.stderr)
+        sys.exit(EXIT_NOTHING_MATCHED)
+    except CallboardError as error:
+        print(error, file=sys.stderr)
+        sys.exit(EXIT_FAILED)

@@ -1,0 +1,77 @@
+"""Printing: data on stdout as a table, as JSON or as ids; notes on stderr."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+class Form(StrEnum):
+    """How a command prints its data."""
+
+    TABLE = "table"
+    JSON = "json"
+    IDS = "ids"
+
+
+def note(text: str) -> None:
+    """Tell the person something that is no data."""
+    print(text, file=sys.stderr)
+
+
+def show(
+    rows: Sequence[Any], columns: dict[str, Callable[[Any], str]], form: Form, *, id_of: Callable[[Any], str]
+) -> None:
+    """Print dataclasses as a table of the named columns, as a JSON list of all fields, or as one id a line."""
+    if form is Form.IDS:
+        for row in rows:
+            print(id_of(row))
+    elif form is Form.JSON:
+        print(json.dumps([dataclasses.asdict(row) for row in rows], default=_plain, ensure_ascii=False, indent=2))
+    else:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in columns:
+            is_number = name.isupper() or name in NUMBER_COLUMNS
+            table.add_column(name, justify="right" if is_number else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(cell(row) for cell in columns.values()))
+        Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+NUMBER_COLUMNS = frozenset({"ready", "delayed", "running", "stuck", "dead", "attempt", "oldest", "workers"})
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
+
+
+def ago(moment: datetime | None) -> str:
+    """Say how long ago a moment was: 12 s, 4 min, 3 h, 2 d."""
+    return "" if moment is None else duration((datetime.now(UTC) - moment).total_seconds())
+
+
+def duration(seconds: float | None) -> str:
+    """Say a duration in the largest unit that keeps it a small number."""
+    if seconds is None:
+        return ""
+    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else str(value)

@@ -1,0 +1,79 @@
+"""callboard work and api: the processes of the service."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from callboard.errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from callboard.settings import Settings
+
+
+def work(
+    queues: str = typer.Option(None, help="Only these queues, comma-separated; default: all"),
+    modules: list[str] = typer.Argument(None, help="More modules with actors, beside ours"),
+) -> None:
+    """Run WORKER_PROCESSES processes of JOB_CONCURRENCY threads, each replaced on its own when it ends."""
+    from callboard.log import get_logger
+    from callboard.ops import exposition
+    from callboard.ops.processes import Child, Supervisor, worker_command
+
+    settings = _prepare()
+    place = exposition.shared_dir(os.getpid())
+    command = worker_command(
+        threads=settings.job_concurrency,
+        shutdown_s=settings.worker_shutdown_s,
+        queues=[name.strip() for name in queues.split(",") if name.strip()] if queues else [],
+        modules=modules or [],
+    )
+    shared = {"PROMETHEUS_MULTIPROC_DIR": str(place), "METRICS_PORT": "off"}
+    children = [Child(f"worker {number}", command, shared) for number in range(1, settings.worker_processes + 1)]
+    # Dramatiq looks for SIGTERM once a second and waits for its threads and its consumers one after the other.
+    supervisor = Supervisor(children, stop_timeout_s=settings.worker_shutdown_s + 10)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, supervisor.request_stop)
+    supervisor.start()
+    get_logger(__name__).info(
+        "workers started",
+        processes=settings.worker_processes,
+        threads=settings.job_concurrency,
+        poll_interval_ms=settings.worker_interval_ms,
+        claim_max=settings.max_tasks_per_cycle,
+    )
+    if settings.metrics_port is not None:
+        exposition.serve_when_free(settings.metrics_host, settings.metrics_port, place)
+    sys.exit(supervisor.run())
+
+
+def api() -> None:
+    """Serve the HTTP API on API_PORT."""
+    from callboard.web import serve
+
+    serve(_prepare())
+
+
+def _prepare() -> Settings:
+    """Read the settings, set the logs up and refuse a database that is not ready, before anything else starts."""
+    from callboard.app import check_schema, get_settings
+    from callboard.log import configure_logging, get_logger
+    from callboard.settings import successors
+
+    # As process 1 of a container nothing would end us before a handler is set.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    settings = get_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    for line in successors(os.environ):
+        get_logger(__name__).warning(line)
+    try:
+        check_schema()
+    except DatabaseUnavailable as error:
+        # Readiness says so until it is back; ending would only make whoever supervises us start us again.
+        get_logger(__name__).warning("database is away; waiting for it", error=str(error))
+    return settings
