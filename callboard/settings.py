@@ -6,6 +6,7 @@ workers' variables that have a successor are named by successors().
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import os
 from collections.abc import Mapping
@@ -24,6 +25,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 YOOKASSA_NETWORKS = (
     "185.71.76.0/27,185.71.77.0/27,77.75.153.0/25,77.75.156.11/32,77.75.156.35/32,77.75.154.128/25,2a02:5180::/32"
 )
+
+#: Length of ENCRYPTION_KEY once decoded.
+KEY_BYTES = 32
 
 #: Variables of the workers Callboard replaces, and what to set now.
 SUCCESSORS = {
@@ -174,6 +178,17 @@ class Settings(BaseSettings):
         if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname:
             raise ValueError("must be an http:// or https:// address")
         return value.rstrip("/")
+
+    @field_validator("encryption_key")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            is_key = value is None or len(base64.b64decode(value.get_secret_value(), validate=True)) == KEY_BYTES
+        except ValueError:
+            is_key = False
+        if not is_key:
+            raise ValueError("must be 32 bytes in base64; make one with: openssl rand -base64 32")
+        return value
 
     @field_validator("frontend_url")
     @classmethod

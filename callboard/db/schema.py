@@ -6,8 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psycopg2
-
+from callboard.db.pool import connect
 from callboard.errors import SchemaOutdated
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def upgrade(url: str) -> str:
     from alembic import command
     from sqlalchemy import NullPool, create_engine
 
-    engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(url), poolclass=NullPool)
+    engine = create_engine("postgresql+psycopg2://", creator=lambda: connect(url), poolclass=NullPool)
     with engine.connect() as connection:
         config = _alembic_config()
         config.attributes["connection"] = connection

@@ -47,7 +47,7 @@ def run_daily(project_dir: Path) -> int:
         try:
             stack.start()
             token = os.environ.get("API_TOKEN") or stack.api_token
-            print(f"API       {stack.api_url}/docs  (token: {token})")  # noqa: T201 - the command's own output
+            print(f"API       {stack.api_url}/health/queue  (token: {token})")  # noqa: T201 - the command's own output
             print(f"metrics   http://127.0.0.1:{stack.ports.metrics}/metrics")  # noqa: T201 - the same
             print(f"mails     {stack.mail_dir}")  # noqa: T201 - the same
             print(f"logs      {stack.place / 'logs'}\nCtrl-C ends it.", flush=True)  # noqa: T201 - the same

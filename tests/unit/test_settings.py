@@ -93,3 +93,8 @@ def test_a_variable_of_the_old_workers_is_answered_with_its_successor():
 def test_an_unknown_variable_is_ignored(monkeypatch):
     monkeypatch.setenv("JOB_QUEUE_NAME", "jobs")
     assert isinstance(load_settings(), Settings)
+
+
+@pytest.mark.parametrize("key", ["short", "c2hvcnQ="])
+def test_an_encryption_key_of_another_length_is_refused(monkeypatch, key):
+    assert "32 bytes in base64" in problems(monkeypatch, ENCRYPTION_KEY=key)

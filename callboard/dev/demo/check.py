@@ -19,6 +19,7 @@ from email.message import EmailMessage
 from email.parser import BytesParser
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from openpyxl import load_workbook
 from pypdf import PdfReader
@@ -164,7 +165,7 @@ def _check_reports(books: Books, reports_dir: Path, mails: Sequence[_Mail]) -> I
             continue
         try:
             text = read(files[0])
-        except (PyPdfError, OSError, ValueError, ArithmeticError, KeyError) as error:
+        except (PyPdfError, BadZipFile, OSError, ValueError, ArithmeticError, KeyError) as error:
             yield Check(f"register.{kind}", "opens", f"{type(error).__name__}: {error}")
             continue
         missing = tuple(f"{kind}: order {order_id} is missing" for order_id in order_ids if order_id not in text)

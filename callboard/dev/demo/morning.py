@@ -189,7 +189,6 @@ def _show_addresses(stack: Stack, console: Console) -> None:
     rows = {
         "API": f"{stack.api_url}/health  (token: {stack.api_token})",
         "queues": f"{stack.api_url}/health/queue",
-        "API's documentation": f"{stack.api_url}/docs",
         "metrics of the workers": f"http://127.0.0.1:{stack.ports.metrics}/metrics",
         "YooKassa sandbox": f"{stack.yookassa_url}/sandbox/books",
         "mails": str(stack.mail_dir),
