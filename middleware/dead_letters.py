@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from dramatiq.broker import Broker
@@ -23,13 +24,14 @@ class DeadLetters(Middleware):
         is_too_old = isinstance(message._exception, SkipMessage)  # noqa: SLF001 - Dramatiq offers no other way to see it
         message.decision = Decision(Outcome.DEAD, reason=DeadReason.EXPIRED if is_too_old else DeadReason.PERMANENT)
 
-    def after_verdict(self, broker: Broker, verdict: Verdict, outcome: Outcome) -> None:
-        if outcome is Outcome.DEAD:
-            log.error(
-                "dead letter kept",
-                message_id=verdict.message_id,
-                actor=verdict.actor_name,
-                queue=verdict.queue_name,
-                reason=verdict.reason,
-                error_class=verdict.error.error_class if verdict.error else None,
-            )
+    def after_verdicts(self, broker: Broker, written: Sequence[tuple[Verdict, Outcome]]) -> None:
+        for verdict, outcome in written:
+            if outcome is Outcome.DEAD:
+                log.error(
+                    "dead letter kept",
+                    message_id=verdict.message_id,
+                    actor=verdict.actor_name,
+                    queue=verdict.queue_name,
+                    reason=verdict.reason,
+                    error_class=verdict.error.error_class if verdict.error else None,
+                )

@@ -8,7 +8,7 @@ from typing import Any
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
-from callboard.broker import Delivery, Outcome, Verdict
+from callboard.broker import Delivery, Outcome
 from callboard.log import bind_log_context, clear_log_context, get_logger
 
 log = get_logger(__name__)
@@ -38,7 +38,7 @@ class LogContext(Middleware):
     ) -> None:
         run_ms = round((time.monotonic() - getattr(message, "log_started_clock", time.monotonic())) * 1000)
         if exception is None:
-            log.info("message done", run_ms=run_ms)
+            log.debug("message done", run_ms=run_ms)
             return
         decision = message.decision if isinstance(message, Delivery) else None
         if decision and decision.outcome is Outcome.POSTPONED:
@@ -61,6 +61,3 @@ class LogContext(Middleware):
         clear_log_context()
 
     after_nack = after_ack
-
-    def after_verdict(self, broker: Broker, verdict: Verdict, outcome: Outcome) -> None:
-        log.debug("verdict written", message_id=verdict.message_id, outcome=outcome.value)

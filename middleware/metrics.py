@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from dramatiq.broker import Broker
@@ -22,43 +24,49 @@ def _instruments() -> Any:
 class Metrics(Middleware):
     """Feeds callboard.metrics."""
 
+    def __init__(self) -> None:
+        self._children: dict[tuple[str, ...], Any] = {}
+
     def after_enqueue(self, broker: Broker, message: Any, delay: int | None) -> None:
-        _instruments().ENQUEUED.labels(message.queue_name, message.actor_name).inc()
+        self._child("ENQUEUED", message.queue_name, message.actor_name).inc()
 
     def before_process_message(self, broker: Broker, message: Any) -> None:
-        if isinstance(message, Delivery):
-            _instruments().WAIT.labels(message.queue_name).observe(message.wait_s)
-        _instruments().IN_PROGRESS.labels(message.queue_name).inc()
+        self._child("WAIT", message.queue_name).observe(message.wait_s if isinstance(message, Delivery) else 0.0)
+        self._child("IN_PROGRESS", message.queue_name).inc()
         message.metrics_started_clock = time.monotonic()
 
     def after_process_message(
-        self,
-        broker: Broker,
-        message: Any,
-        *,
-        result: Any = None,
-        exception: BaseException | None = None,
+        self, broker: Broker, message: Any, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
         started = getattr(message, "metrics_started_clock", None)
         if started is None:
             return  # An outer middleware refused the message before it got here.
-        run = _instruments().RUN.labels(message.queue_name, message.actor_name)
-        run.observe(time.monotonic() - started)
-        _instruments().IN_PROGRESS.labels(message.queue_name).dec()
+        self._child("RUN", message.queue_name, message.actor_name).observe(time.monotonic() - started)
+        self._child("IN_PROGRESS", message.queue_name).dec()
         message.metrics_started_clock = None
 
     def after_skip_message(self, broker: Broker, message: Any) -> None:
         self.after_process_message(broker, message)
 
-    def after_verdict(self, broker: Broker, verdict: Verdict, outcome: Outcome) -> None:
-        queue, actor = verdict.queue_name, verdict.actor_name
-        _instruments().ENDED.labels(queue, actor, outcome.value).inc()
-        if outcome is Outcome.RETRY:
-            _instruments().RETRIES.labels(queue, actor).inc()
-        elif outcome is Outcome.DEAD:
-            _instruments().DEAD.labels(queue, actor, verdict.reason or DeadReason.PERMANENT).inc()
-        elif outcome is Outcome.LOST:
-            _instruments().LEASES_LOST.labels(queue).inc()
+    def after_verdicts(self, broker: Broker, written: Sequence[tuple[Verdict, Outcome]]) -> None:
+        # Counted a batch, not a message: an increment that processes share costs more than a short message's run.
+        kinds = Counter((v.queue_name, v.actor_name, outcome, v.reason) for v, outcome in written)
+        for (queue, actor, outcome, reason), count in kinds.items():
+            self._child("ENDED", queue, actor, outcome.value).inc(count)
+            if outcome is Outcome.RETRY:
+                self._child("RETRIES", queue, actor).inc(count)
+            elif outcome is Outcome.DEAD:
+                self._child("DEAD", queue, actor, reason or DeadReason.PERMANENT.value).inc(count)
+            elif outcome is Outcome.LOST:
+                self._child("LEASES_LOST", queue).inc(count)
+
+    def _child(self, instrument: str, *labels: str) -> Any:
+        """Return the instrument for these labels; looking it up anew costs as much as counting."""
+        child = self._children.get((instrument, *labels))
+        if child is None:
+            child = getattr(_instruments(), instrument).labels(*labels)
+            self._children[(instrument, *labels)] = child
+        return child
 
     def after_rescue(self, broker: Broker, queue: str, actor: str, outcome: str, cause: str) -> None:
         _instruments().RESCUED.labels(queue, cause).inc()

@@ -18,7 +18,7 @@ import dramatiq_pg
 import psycopg2
 from dramatiq import Message
 from dramatiq.errors import QueueJoinTimeout
-from dramatiq.middleware import Middleware, SkipMessage
+from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
 
 from callboard.broker.consumer import PostgresConsumer
 from callboard.broker.delivery import Delivery, current_delivery, set_current_delivery
@@ -63,6 +63,7 @@ class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
         options: BrokerOptions | Callable[[], BrokerOptions] | None = None,
         pool: Pool | None = None,
     ) -> None:
+        self._hooks: dict[str, list[Callable[..., None]]] = {}
         super().__init__(pool=pool or Pool(url), results=False, middleware=middleware)
         self._options = options or BrokerOptions()
         self._worker: WorkerSide | None = None
@@ -175,23 +176,53 @@ class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30_000) -> PostgresConsumer:
         return PostgresConsumer(self, queue_name, timeout)
 
+    def add_middleware(self, middleware: Middleware, **place: type[Middleware]) -> None:
+        self._hooks.clear()
+        super().add_middleware(middleware, **place)
+
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Emit a signal; the worker's own life is tied to it here, where no middleware's order matters."""
         if signal == "process_message" and isinstance(args[0], Delivery):
             self._start(args[0])
         elif signal == "worker_shutdown" and self._worker is not None:
             self._worker.stop_claiming()
-        super().emit_before(signal, *args, **kwargs)
+        for hook in self._hooks_of(f"before_{signal}"):
+            try:
+                hook(self, *args, **kwargs)
+            except MiddlewareError:
+                raise
+            except Exception:
+                log.exception("middleware failed", hook=f"before_{signal}", middleware=_owner(hook))
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         if signal in ("process_message", "skip_message") and isinstance(args[0], Delivery):
             args[0].is_finishing = True
-        super().emit_after(signal, *args, **kwargs)
+        for hook in reversed(self._hooks_of(f"after_{signal}")):
+            try:
+                hook(self, *args, **kwargs)
+            except Exception:
+                log.exception("middleware failed", hook=f"after_{signal}", middleware=_owner(hook))
         if signal == "worker_boot":
             self._worker = WorkerSide(self, args[0])
             self._worker.start()
         elif signal == "worker_shutdown":
             self._close_worker_side()
+
+    def _hooks_of(self, name: str) -> list[Callable[..., None]]:
+        """Return the middleware's own hooks of a signal, in order.
+
+        Most middleware leave most hooks as they are, and calling those costs more than the rest of a short message.
+        """
+        hooks = self._hooks.get(name)
+        if hooks is None:
+            empty = getattr(Middleware, name, None)
+            hooks = [
+                getattr(middleware, name)
+                for middleware in self.middleware
+                if hasattr(middleware, name) and getattr(type(middleware), name, None) is not empty
+            ]
+            self._hooks[name] = hooks
+        return hooks
 
     def _start(self, delivery: Delivery) -> None:
         if not delivery.start():
@@ -264,27 +295,16 @@ class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
             self.flush(queue_name)
 
     def emit_written(self, written: Sequence[tuple[Verdict, Outcome]]) -> None:
-        """Tell middleware which verdicts the database has, by its hook after_verdict(broker, verdict, outcome)."""
-        for middleware in self.middleware:
-            hook = getattr(middleware, "after_verdict", None)
-            if hook is None:
-                continue
-            for verdict, outcome in written:
-                try:
-                    hook(self, verdict, outcome)
-                except Exception:
-                    log.exception("middleware failed", middleware=type(middleware).__name__, hook="after_verdict")
+        """Tell middleware which verdicts the database has, by its hook after_verdicts(broker, [(verdict, outcome)])."""
+        self.emit_after("verdicts", written)
 
     def emit_rescued(self, queue_name: str, actor_name: str, outcome: str, cause: str) -> None:
         """Tell middleware that this process, leading, took back a message that another one lost."""
-        for middleware in self.middleware:
-            hook = getattr(middleware, "after_rescue", None)
-            if hook is None:
-                continue
-            try:
-                hook(self, queue_name, actor_name, outcome, cause)
-            except Exception:
-                log.exception("middleware failed", middleware=type(middleware).__name__, hook="after_rescue")
+        self.emit_after("rescue", queue_name, actor_name, outcome, cause)
+
+
+def _owner(hook: Callable[..., None]) -> str:
+    return type(getattr(hook, "__self__", hook)).__name__
 
 
 def cursor_of(connection: Any) -> Any:

@@ -33,6 +33,11 @@ class Claim(NamedTuple):
     enqueued_at: datetime
     claimed_at: datetime
 
+    @property
+    def order(self) -> tuple[int, datetime, int]:
+        """The place among the messages of a process: priority, then age."""
+        return (self.priority, self.available_at, self.seq)
+
 
 class Delivery(MessageProxy):
     """One lease of a message: Dramatiq's proxy plus what the claim knows and what the attempt decides."""
@@ -40,7 +45,7 @@ class Delivery(MessageProxy):
     def __init__(self, message: Message[Any], claim: Claim) -> None:
         super().__init__(message)
         self.claim = claim
-        self._claimed_clock = time.monotonic()
+        self.claimed_clock = time.monotonic()
         self._started_clock: float | None = None
         self.decision: Decision | None = None
         self.followups: list[Any] = []
@@ -77,13 +82,17 @@ class Delivery(MessageProxy):
     @property
     def started_at(self) -> datetime:
         """When the attempt began, by the database's clock."""
-        begun = self._started_clock or self._claimed_clock
-        return self.claim.claimed_at + timedelta(seconds=begun - self._claimed_clock)
+        begun = self._started_clock or self.claimed_clock
+        return self.claim.claimed_at + timedelta(seconds=begun - self.claimed_clock)
 
     @property
     def order(self) -> tuple[int, datetime, int]:
-        """The place among the messages of a process: priority, then age."""
-        return (self.claim.priority, self.claim.available_at, self.claim.seq)
+        return self.claim.order
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is claimed but no thread has taken it up."""
+        return self._started_clock is None and not self.is_ended
 
     def start(self) -> bool:
         """Take the message up; False if it was handed back before."""

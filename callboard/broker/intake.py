@@ -17,8 +17,9 @@ from typing import Any, Protocol
 
 import psycopg2
 
+from callboard.broker.claiming import Claimer
 from callboard.broker.delivery import Claim
-from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, sql
+from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline
 from callboard.errors import DatabaseUnavailable
 from callboard.log import get_logger
 
@@ -26,6 +27,10 @@ log = get_logger(__name__)
 
 CHANNEL = "callboard"
 RECONNECT_WAIT_S = 0.5
+#: How often waiting messages are looked at, s.
+OVERDUE_LOOK_S = 0.25
+#: Messages that one claim takes at the most.
+CLAIM_MAX = 500
 #: Shortest sleep when something is due that could not be claimed: another process has it locked, s.
 CONTENTION_WAIT_S = 0.05
 #: Verdicts the database may owe us before claiming stops: while it is slow, finished work must not pile up.
@@ -40,6 +45,9 @@ class Receiver(Protocol):
 
     def free_slots(self) -> int:
         """Return how many messages can start now."""
+
+    def release_overdue(self) -> bool:
+        """Hand back claimed messages that have waited too long for a thread; return whether any waits."""
 
     def receive(self, claim: Claim) -> None:
         """Take over a claimed message."""
@@ -60,10 +68,8 @@ class Intake:
         listens: bool,
     ) -> None:
         self._url = url
-        self._worker_id = worker_id
         self._receiver = receiver
-        #: In order of their turn: the queue that was served last stands last.
-        self._queue_names = deque(queue_names)
+        self._claimer = Claimer(worker_id, queue_names, is_prepared=listens)
         self._poll_interval_s = poll_interval_s
         self._claim_max = claim_max
         self._listens = listens
@@ -72,6 +78,8 @@ class Intake:
         self._connection: Any = None
         self._is_known_away = False
         self._stopping = False
+        #: A wake is on its way that the thread has not seen yet.
+        self._is_woken = False
         self._wake_out, self._wake_in = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
@@ -88,6 +96,10 @@ class Intake:
 
     def wake(self) -> None:
         """Look for messages now; safe from any thread."""
+        if self._is_woken:
+            return
+        # Two threads that pass here at once write twice, which wakes no more than once does.
+        self._is_woken = True
         try:
             os.write(self._wake_in, b"!")
         except BlockingIOError:
@@ -103,6 +115,8 @@ class Intake:
         while not self._stopping:
             try:
                 pause_s = self._cycle()
+                if self._receiver.release_overdue():
+                    pause_s = min(pause_s, OVERDUE_LOOK_S)
             except (DatabaseUnavailable, *CONNECTION_ERRORS, psycopg2.Error) as error:
                 if not self._is_known_away:
                     log.warning("intake connection was lost; claiming pauses", error=str(error).strip())
@@ -119,24 +133,18 @@ class Intake:
             return RECONNECT_WAIT_S / 5
         self._ensure_connection()
         while self._new_queue_names:
-            self._queue_names.append(self._new_queue_names.popleft())
-            self._listen([self._queue_names[-1]])
+            self._claimer.queue_names.append(self._new_queue_names.popleft())
+            self._listen([self._claimer.queue_names[-1]])
         # A ring that came before the claim below is answered by it; one that comes later stays to be read.
         self._connection.notifies.clear()
         free = self._receiver.free_slots()
         if free <= 0:
             return self._poll_interval_s
-        limit = min(free, self._claim_max or free)
-        claims = [Claim(*row) for row in self._query("queue/claim", limit=limit, worker_id=self._worker_id)]
-        claims.sort(key=lambda claim: (claim.priority, claim.available_at, claim.seq))
+        claims, may_be_more, due_in_s = self._claimer.claim(self._connection, min(free, self._claim_max or CLAIM_MAX))
         for claim in claims:
             self._receiver.receive(claim)
-        for queue_name in {claim.queue_name for claim in claims}:
-            self._queue_names.remove(queue_name)
-            self._queue_names.append(queue_name)
-        if len(claims) == limit:
+        if may_be_more:
             return 0.0
-        due_in_s = self._query("queue/next_due")[0][0]
         poll_s = self._poll_interval_s * random.uniform(0.8, 1.0)  # noqa: S311 - jitter, not cryptography
         return poll_s if due_in_s is None else min(max(due_in_s, CONTENTION_WAIT_S), poll_s)
 
@@ -144,7 +152,9 @@ class Intake:
         if self._connection is not None:
             return
         self._connection = connect(self._url(), application_name="callboard intake", autocommit=True)
-        self._listen(self._queue_names)
+        with deadline(self._connection, CALL_TIMEOUT_S), self._connection.cursor() as cursor:
+            self._claimer.set_up(cursor)
+        self._listen(self._claimer.queue_names)
         if self._is_known_away:
             log.info("intake connection is back")
         self._is_known_away = False
@@ -158,11 +168,6 @@ class Intake:
             for channel in (CHANNEL, *stock):
                 cursor.execute(f"LISTEN {psycopg2.extensions.quote_ident(channel, cursor)}")
 
-    def _query(self, name: str, **parameters: Any) -> list[Any]:
-        with deadline(self._connection, CALL_TIMEOUT_S), self._connection.cursor() as cursor:
-            cursor.execute(sql(name), {"queue_names": list(self._queue_names), **parameters})
-            return list(cursor.fetchall())
-
     def _sleep(self, pause_s: float) -> None:
         if pause_s <= 0 or self._stopping:
             return
@@ -175,6 +180,8 @@ class Intake:
             ready, _, _ = select.select(sources, [], [], pause_s)
             if self._wake_out in ready:
                 os.read(self._wake_out, 4096)
+                # Cleared before the next claim looks, so that a wake from now on is heard.
+                self._is_woken = False
             if self._connection is not None and self._connection in ready:
                 self._connection.poll()
         except CONNECTION_ERRORS as error:

@@ -14,6 +14,7 @@ from callboard.broker.completions import Completions
 from callboard.broker.delivery import Claim, Delivery
 from callboard.broker.intake import UNWRITTEN_MAX, Intake
 from callboard.broker.liveness import Liveness
+from callboard.broker.slots import Slots
 from callboard.broker.verdict import AttemptError, DeadReason, Outcome, Verdict
 from callboard.log import get_logger
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+#: How long a claimed message may wait here for a thread, s.
+WAIT_HERE_S = 1.0
 #: Silence of the intake beyond its poll interval that means it hangs, s.
 STALL_TIMEOUT_S = 120.0
 
@@ -39,7 +42,7 @@ class WorkerSide:
         self._broker = broker
         self._work_queue = worker.work_queue
         self._worker = worker
-        self._slots: int = worker.worker_threads
+        self._slots = Slots(worker.worker_threads)
         self._held: dict[int, Delivery] = {}
         self._lock = threading.Lock()
         self._is_stopping = False
@@ -51,7 +54,7 @@ class WorkerSide:
             self.worker_id,
             queues=queue_names,
             actors=[(a.actor_name, a.queue_name, a.priority) for a in broker.actors.values()],
-            threads=self._slots,
+            threads=self._slots.threads,
             on_rescue=broker.emit_rescued,
             on_forgotten=self._forget_leases,
         )
@@ -99,7 +102,20 @@ class WorkerSide:
         )
 
     def free_slots(self) -> int:
-        return self._slots - len(self._held)
+        return self._slots.room(len(self._held))
+
+    def release_overdue(self) -> bool:
+        """Hand back what has waited here too long, so that an idle process takes it; return whether anything waits."""
+        now, waits = time.monotonic(), False
+        for delivery in self.held():
+            if not delivery.is_waiting:
+                continue
+            if now - delivery.claimed_clock > WAIT_HERE_S:
+                self._broker.release(delivery)
+                self._slots.shrink()
+            else:
+                waits = True
+        return waits
 
     def receive(self, claim: Claim) -> None:
         """Hand a claimed message to the worker's threads, or bury it if nobody can run it."""
@@ -140,9 +156,12 @@ class WorkerSide:
         """Free the slot of a message; verdict is None where its end is written already."""
         with self._lock:
             self._held.pop(delivery.lease_id, None)
+            self._slots.note_end()
+            held = len(self._held)
         if verdict is not None:
             self.completions.submit(verdict)
-        self.intake.wake()
+        if held < self._slots.threads or self._slots.room(held):
+            self.intake.wake()
 
     def _forget_leases(self) -> None:
         """Let go of everything after others took this process for dead: what has not started must not."""

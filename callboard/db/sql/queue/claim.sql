@@ -1,36 +1,87 @@
--- Claim up to limit due messages of the named queues, which stand in order of their turn; within a queue by priority,
--- then oldest first. Concurrent claims never block each other. A worker that was taken for dead, and does not know it
--- yet, claims nothing.
--- Uses queue_ready_idx (queue_name, priority, available_at, seq) WHERE state = 'queued'. Returns the claimed messages.
-WITH due AS (
-    SELECT ready.message_id
-    FROM unnest(%(queue_names)s::text[]) WITH ORDINALITY AS wanted (queue_name, turn)
-    CROSS JOIN LATERAL (
-        SELECT queue.message_id
-        FROM dramatiq.queue
-        WHERE queue.queue_name = wanted.queue_name AND queue.state = 'queued' AND queue.available_at <= now()
-        ORDER BY queue.priority, queue.available_at, queue.seq
-        LIMIT %(limit)s
-        FOR UPDATE SKIP LOCKED
-    ) AS ready
+-- Claim due messages of the named queues, which stand in order of their turn: up to limit in all and per_queue of each
+-- queue; within a queue by priority, then oldest first. Concurrent claims never block each other. A worker that was
+-- taken for dead, and does not know it yet, claims nothing.
+-- bounds: where the last claims of a queue and priority ended; index entries before that belong to rows that are gone,
+-- and are not looked at again but for the full look that the caller makes now and then.
+-- Uses queue_ready_idx (queue_name, priority, available_at, seq) WHERE state = 'queued': one probe a queue and priority,
+-- whatever number of delayed messages lies between them (a loose scan by hand, for Postgres 15).
+-- Returns the claimed messages, and one row without an id that says in how many seconds the next message falls due.
+WITH RECURSIVE wanted AS (
+    SELECT names.queue_name, names.turn
+    FROM unnest(%(queue_names)s::text[]) WITH ORDINALITY AS names (queue_name, turn)
     WHERE NOT EXISTS (
         SELECT 1 FROM callboard.queue_controls AS control
-        WHERE control.queue_name = wanted.queue_name AND control.is_paused
+        WHERE control.queue_name = names.queue_name AND control.is_paused
             AND (control.paused_until IS NULL OR control.paused_until > now()))
         AND EXISTS (SELECT 1 FROM callboard.workers WHERE workers.worker_id = %(worker_id)s)
+), level AS (
+    SELECT wanted.queue_name, wanted.turn, first.priority
+    FROM wanted
+    CROSS JOIN LATERAL (
+        SELECT queue.priority FROM dramatiq.queue
+        WHERE queue.queue_name = wanted.queue_name AND queue.state = 'queued'
+        ORDER BY queue.priority
+        LIMIT 1
+    ) AS first
+    UNION ALL
+    SELECT level.queue_name, level.turn, next.priority
+    FROM level
+    CROSS JOIN LATERAL (
+        SELECT queue.priority FROM dramatiq.queue
+        WHERE queue.queue_name = level.queue_name AND queue.state = 'queued' AND queue.priority > level.priority
+        ORDER BY queue.priority
+        LIMIT 1
+    ) AS next
+), bounded AS (
+    SELECT level.queue_name, level.turn, level.priority, coalesce(bound.available_at, '-infinity') AS available_at
+    FROM level
+    LEFT JOIN unnest(%(bound_queues)s::text[], %(bound_priorities)s::integer[], %(bound_moments)s::timestamptz[])
+        AS bound (queue_name, priority, available_at) USING (queue_name, priority)
+), due AS (
+    SELECT ready.row_at
+    FROM (SELECT DISTINCT bounded.queue_name, bounded.turn FROM bounded ORDER BY bounded.turn) AS served
+    CROSS JOIN LATERAL (
+        SELECT head.row_at
+        FROM (SELECT * FROM bounded WHERE bounded.queue_name = served.queue_name ORDER BY bounded.priority) AS bounded
+        CROSS JOIN LATERAL (
+            SELECT queue.ctid AS row_at
+            FROM dramatiq.queue
+            WHERE queue.queue_name = bounded.queue_name AND queue.priority = bounded.priority
+                AND queue.state = 'queued' AND queue.available_at <= now() AND queue.available_at >= bounded.available_at
+            ORDER BY queue.available_at, queue.seq
+            LIMIT %(per_queue)s
+            FOR UPDATE SKIP LOCKED
+        ) AS head
+        LIMIT %(per_queue)s
+    ) AS ready
     LIMIT %(limit)s
+), claimed AS (
+    UPDATE dramatiq.queue SET
+        state = 'running',
+        attempt = attempt + 1,
+        lease_id = nextval('callboard.lease_id_seq'),
+        worker_id = %(worker_id)s,
+        claimed_at = now(),
+        wait_reason = NULL,
+        mtime = now()
+    FROM due
+    -- The rows are locked, so their places hold still; this saves a look into the primary key for each.
+    WHERE queue.ctid = due.row_at
+    RETURNING
+        queue.message_id::text, queue.queue_name, queue.message::text, queue.priority, queue.available_at, queue.seq,
+        queue.lease_id, queue.attempt, queue.retries, queue.lost_workers, queue.generation, queue.enqueued_at,
+        queue.claimed_at
+), next_due AS (
+    SELECT extract(epoch FROM min(later.available_at) - now())::float8 AS seconds
+    FROM level
+    CROSS JOIN LATERAL (
+        SELECT queue.available_at FROM dramatiq.queue
+        WHERE queue.queue_name = level.queue_name AND queue.priority = level.priority
+            AND queue.state = 'queued' AND queue.available_at > now()
+        ORDER BY queue.available_at
+        LIMIT 1
+    ) AS later
 )
-UPDATE dramatiq.queue SET
-    state = 'running',
-    attempt = attempt + 1,
-    lease_id = nextval('callboard.lease_id_seq'),
-    worker_id = %(worker_id)s,
-    claimed_at = now(),
-    wait_reason = NULL,
-    mtime = now()
-FROM due
-WHERE queue.message_id = due.message_id
-RETURNING
-    queue.message_id::text, queue.queue_name, queue.message::text, queue.priority, queue.available_at, queue.seq,
-    queue.lease_id, queue.attempt, queue.retries, queue.lost_workers, queue.generation, queue.enqueued_at,
-    queue.claimed_at
+SELECT claimed.*, NULL::float8 FROM claimed
+UNION ALL
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, next_due.seconds FROM next_due

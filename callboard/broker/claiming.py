@@ -1,0 +1,89 @@
+"""One worker process's claims: whose turn it is, how many at once, and where the last claim ended."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from callboard.broker.delivery import Claim
+from callboard.db import CALL_TIMEOUT_S, deadline, sql
+from callboard.db.prepared import Prepared
+
+#: How often a claim looks at everything again, for commits that came late, s.
+FULL_LOOK_INTERVAL_S = 1.0
+
+_TYPES = {
+    "queue_names": "text[]",
+    "worker_id": "uuid",
+    "bound_queues": "text[]",
+    "bound_priorities": "integer[]",
+    "bound_moments": "timestamptz[]",
+    "per_queue": "integer",
+    "limit": "integer",
+}
+
+
+class Claimer:
+    """Runs sql/queue/claim.sql for one worker process."""
+
+    def __init__(self, worker_id: str, queue_names: Iterable[str], *, is_prepared: bool, is_strict: bool = False) -> None:
+        self._worker_id = worker_id
+        #: In order of their turn: the queue that was served last stands last; in strict order, as they were named.
+        self.queue_names = deque(queue_names)
+        self._is_prepared = is_prepared
+        self._is_strict = is_strict
+        self._bounds: dict[tuple[str, int], datetime] = {}
+        self._full_look_clock = float("-inf")
+        self._statement = Prepared("callboard_claim", sql("queue/claim"), _TYPES)
+
+    def set_up(self, cursor: Any) -> None:
+        """Get a new connection ready."""
+        if self._is_prepared:
+            self._statement.prepare(cursor)
+
+    def claim(self, connection: Any, limit: int) -> tuple[list[Claim], bool, float | None]:
+        """Return up to limit claims, whether more may be ready, and in how many seconds the next message falls due."""
+        if time.monotonic() - self._full_look_clock > FULL_LOOK_INTERVAL_S:
+            self._full_look_clock = time.monotonic()
+            self._bounds.clear()
+        # Ceiling: the slots are shared out, and what one queue does not need, the next look gives to the others.
+        per_queue = limit if self._is_strict else -(-limit // len(self.queue_names))
+        rows = self._execute(connection, limit, per_queue)
+        due_in_s = next(row[-1] for row in rows if row[0] is None)
+        claims = sorted((Claim(*row[:-1]) for row in rows if row[0] is not None), key=lambda claim: claim.order)
+        counts = self._take_note(claims)
+        return claims, bool(counts) and max(counts.values()) >= per_queue, due_in_s
+
+    def _execute(self, connection: Any, limit: int, per_queue: int) -> list[Any]:
+        parameters = {
+            "queue_names": list(self.queue_names),
+            "worker_id": self._worker_id,
+            "bound_queues": [queue for queue, _ in self._bounds],
+            "bound_priorities": [priority for _, priority in self._bounds],
+            "bound_moments": list(self._bounds.values()),
+            "per_queue": per_queue,
+            "limit": limit,
+        }
+        with deadline(connection, CALL_TIMEOUT_S), connection.cursor() as cursor:
+            if self._is_prepared:
+                self._statement.execute(cursor, parameters)
+            else:
+                cursor.execute(sql("queue/claim"), parameters)
+            rows: list[Any] = cursor.fetchall()
+            return rows
+
+    def _take_note(self, claims: list[Claim]) -> dict[str, int]:
+        """Move the bounds and the turns; return the number of claims of each queue."""
+        counts: dict[str, int] = {}
+        for claim in claims:
+            counts[claim.queue_name] = counts.get(claim.queue_name, 0) + 1
+            # Claims come sorted, so the last of a queue and priority is its youngest.
+            self._bounds[claim.queue_name, claim.priority] = claim.available_at
+        if not self._is_strict:
+            for queue_name in counts:
+                self.queue_names.remove(queue_name)
+                self.queue_names.append(queue_name)
+        return counts

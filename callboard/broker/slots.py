@@ -1,0 +1,56 @@
+"""How many messages a worker process may hold: its threads, and while messages are short, a little ahead of them."""
+
+from __future__ import annotations
+
+import time
+
+#: Work that is claimed ahead of the threads, as seconds of the present rate: enough to bridge a claim's round trip.
+AHEAD_S = 0.2
+AHEAD_MAX = 2_000
+#: How often the rate is taken, s.
+RATE_INTERVAL_S = 0.05
+
+
+class Slots:
+    """The budget of one process over all its queues.
+
+    While messages run for seconds nothing is claimed that cannot start at once: it would wait here although another
+    process is idle. While they run for milliseconds, the threads would idle during each claim.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._ahead = 0
+        self._ended = 0
+        self._ended_at_rate = 0
+        self._rate_clock = time.monotonic()
+
+    @property
+    def size(self) -> int:
+        return self.threads + self._ahead
+
+    def note_end(self) -> None:
+        self._ended += 1
+
+    def room(self, held: int) -> int:
+        """Return how many messages to claim now: none until half of what is held ahead has been used up."""
+        self._take_rate()
+        free = self.size - held
+        return free if free > self._ahead // 2 else 0
+
+    def shrink(self) -> None:
+        """Claim nothing ahead for now, after messages have waited here too long."""
+        self._ahead = 0
+        self._ended_at_rate, self._rate_clock = self._ended, time.monotonic()
+
+    def _take_rate(self) -> None:
+        now = time.monotonic()
+        passed_s = now - self._rate_clock
+        if passed_s < RATE_INTERVAL_S:
+            return
+        ahead = int((self._ended - self._ended_at_rate) / passed_s * AHEAD_S)
+        # Less than a message a thread means that they run for longer than AHEAD_S.
+        ahead = min(ahead, AHEAD_MAX) if ahead >= self.threads else 0
+        # Down at half speed: one slow moment is no new rate.
+        self._ahead = max(ahead, self._ahead // 2) if ahead < self._ahead else ahead
+        self._ended_at_rate, self._rate_clock = self._ended, now
