@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from callboard.broker.delivery import Claim
 from callboard.db import CALL_TIMEOUT_S, deadline, sql
@@ -26,10 +26,24 @@ _TYPES = {
 }
 
 
+class Claimed(NamedTuple):
+    """What one claim brought."""
+
+    claims: list[Claim]
+    #: A queue gave all it was asked for, so that more may be ready.
+    may_be_more: bool
+    #: Seconds until the next message falls due; None: none waits.
+    due_in_s: float | None
+    #: A message waits that must run alone.
+    has_suspects: bool
+
+
 class Claimer:
     """Runs sql/queue/claim.sql for one worker process."""
 
-    def __init__(self, worker_id: str, queue_names: Iterable[str], *, is_prepared: bool, is_strict: bool = False) -> None:
+    def __init__(
+        self, worker_id: str, queue_names: Iterable[str], *, is_prepared: bool, is_strict: bool = False
+    ) -> None:
         self._worker_id = worker_id
         #: In order of their turn: the queue that was served last stands last; in strict order, as they were named.
         self.queue_names = deque(queue_names)
@@ -44,18 +58,36 @@ class Claimer:
         if self._is_prepared:
             self._statement.prepare(cursor)
 
-    def claim(self, connection: Any, limit: int) -> tuple[list[Claim], bool, float | None]:
-        """Return up to limit claims, whether more may be ready, and in how many seconds the next message falls due."""
+    def claim(self, connection: Any, limit: int) -> Claimed:
+        """Claim up to limit messages."""
         if time.monotonic() - self._full_look_clock > FULL_LOOK_INTERVAL_S:
             self._full_look_clock = time.monotonic()
             self._bounds.clear()
         # Ceiling: the slots are shared out, and what one queue does not need, the next look gives to the others.
         per_queue = limit if self._is_strict else -(-limit // len(self.queue_names))
         rows = self._execute(connection, limit, per_queue)
-        due_in_s = next(row[-1] for row in rows if row[0] is None)
-        claims = sorted((Claim(*row[:-1]) for row in rows if row[0] is not None), key=lambda claim: claim.order)
+        [(due_in_s, has_suspects)] = [row[-2:] for row in rows if row[0] is None]
+        claims = sorted((Claim(*row[:-2]) for row in rows if row[0] is not None), key=lambda claim: claim.order)
         counts = self._take_note(claims)
-        return claims, bool(counts) and max(counts.values()) >= per_queue, due_in_s
+        return Claimed(claims, bool(counts) and max(counts.values()) >= per_queue, due_in_s, has_suspects)
+
+    def take_turn_alone(self, connection: Any) -> bool:
+        """Become the one process of the database that runs suspects; False while another one is."""
+        return bool(self._one(connection, "SELECT pg_try_advisory_lock(hashtext('callboard.alone'), 0)")[0])
+
+    def end_turn_alone(self, connection: Any) -> None:
+        self._one(connection, "SELECT pg_advisory_unlock(hashtext('callboard.alone'), 0)")
+
+    def claim_alone(self, connection: Any) -> Claim | None:
+        """Claim one message that lost two workers, for a process that runs nothing else."""
+        row = self._one(connection, sql("queue/claim_alone"))
+        return None if row is None else Claim(*row)
+
+    def _one(self, connection: Any, statement: str) -> Any:
+        parameters = {"queue_names": list(self.queue_names), "worker_id": self._worker_id}
+        with deadline(connection, CALL_TIMEOUT_S), connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchone()
 
     def _execute(self, connection: Any, limit: int, per_queue: int) -> list[Any]:
         parameters = {

@@ -29,6 +29,8 @@ CHANNEL = "callboard"
 RECONNECT_WAIT_S = 0.5
 #: How often waiting messages are looked at, s.
 OVERDUE_LOOK_S = 0.25
+#: How often a process that may not run suspects now looks whether it may, s.
+SUSPECT_LOOK_S = 1.0
 #: Messages that one claim takes at the most.
 CLAIM_MAX = 500
 #: Shortest sleep when something is due that could not be claimed: another process has it locked, s.
@@ -42,6 +44,9 @@ class Receiver(Protocol):
 
     def may_claim(self) -> bool:
         """Return whether new messages may start now."""
+
+    def is_idle(self) -> bool:
+        """Return whether nothing runs here and no verdict is unwritten."""
 
     def free_slots(self) -> int:
         """Return how many messages can start now."""
@@ -75,6 +80,9 @@ class Intake:
         self._listens = listens
         #: Queues declared after the start, until the thread takes them up.
         self._new_queue_names: deque[str] = deque()
+        #: A message waits that must run alone; this process has the turn to run such.
+        self._sees_suspects = False
+        self._is_alone = False
         self._connection: Any = None
         self._is_known_away = False
         self._stopping = False
@@ -137,16 +145,40 @@ class Intake:
             self._listen([self._claimer.queue_names[-1]])
         # A ring that came before the claim below is answered by it; one that comes later stays to be read.
         self._connection.notifies.clear()
+        if self._is_alone or self._sees_suspects:
+            self._is_alone = self._is_alone or self._claimer.take_turn_alone(self._connection)
+            self._sees_suspects = False
+            if self._is_alone:
+                return self._run_suspects()
         free = self._receiver.free_slots()
         if free <= 0:
             return self._poll_interval_s
-        claims, may_be_more, due_in_s = self._claimer.claim(self._connection, min(free, self._claim_max or CLAIM_MAX))
-        for claim in claims:
+        found = self._claimer.claim(self._connection, min(free, self._claim_max or CLAIM_MAX))
+        for claim in found.claims:
             self._receiver.receive(claim)
-        if may_be_more:
+        self._sees_suspects = found.has_suspects
+        if found.may_be_more:
             return 0.0
         poll_s = self._poll_interval_s * random.uniform(0.8, 1.0)  # noqa: S311 - jitter, not cryptography
-        return poll_s if due_in_s is None else min(max(due_in_s, CONTENTION_WAIT_S), poll_s)
+        if found.has_suspects:
+            poll_s = min(poll_s, SUSPECT_LOOK_S)
+        return poll_s if found.due_in_s is None else min(max(found.due_in_s, CONTENTION_WAIT_S), poll_s)
+
+    def _run_suspects(self) -> float:
+        """Run the messages that lost two workers, one at a time with the process to itself.
+
+        One process of all does this, so that the others go on; whatever such a message does to its process, it takes
+        no neighbour along.
+        """
+        if not self._receiver.is_idle():
+            return CONTENTION_WAIT_S
+        claim = self._claimer.claim_alone(self._connection)
+        if claim is not None:
+            self._receiver.receive(claim)
+            return CONTENTION_WAIT_S
+        self._claimer.end_turn_alone(self._connection)
+        self._is_alone = False
+        return 0.0
 
     def _ensure_connection(self) -> None:
         if self._connection is not None:
@@ -189,6 +221,7 @@ class Intake:
             self._disconnect()
 
     def _disconnect(self) -> None:
+        self._is_alone = False
         if self._connection is not None:
             self._connection.close()
             self._connection = None

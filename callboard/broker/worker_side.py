@@ -101,6 +101,9 @@ class WorkerSide:
             and not any(thread.paused for thread in self._worker.workers)
         )
 
+    def is_idle(self) -> bool:
+        return not self._held and not self.completions.unwritten
+
     def free_slots(self) -> int:
         return self._slots.room(len(self._held))
 

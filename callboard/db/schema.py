@@ -6,8 +6,9 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from callboard.db.pool import connect
-from callboard.errors import SchemaOutdated
+import psycopg2
+
+from callboard.errors import DatabaseUnavailable, SchemaOutdated
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -47,12 +48,20 @@ def upgrade(url: str) -> str:
     from alembic import command
     from sqlalchemy import NullPool, create_engine
 
-    engine = create_engine("postgresql+psycopg2://", creator=lambda: connect(url), poolclass=NullPool)
+    engine = create_engine("postgresql+psycopg2://", creator=lambda: _connect(url), poolclass=NullPool)
     with engine.connect() as connection:
         config = _alembic_config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
     return REVISION
+
+
+def _connect(url: str) -> Any:
+    # Without the time limits of callboard.db.connect: a second deploy waits for the first one's migrations.
+    try:
+        return psycopg2.connect(url, connect_timeout=5, application_name="callboard migrations")
+    except psycopg2.OperationalError as error:
+        raise DatabaseUnavailable(f"Postgres cannot be reached: {str(error).strip()}") from error
 
 
 def upgrade_sql(from_revision: str | None = None) -> str:

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import pwd
+import shlex
 import shutil
 import stat
 import subprocess
@@ -121,7 +122,7 @@ class Server:
             )
         self._remove_stale_pid_file()
         settings = {**TUNING, **self.options, "listen_addresses": "", "unix_socket_directories": str(self._socket_dir)}
-        arguments = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
+        arguments = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in settings.items())
         log_file = self.data_dir / "server.log"
         self._run(
             "pg_ctl",

@@ -49,8 +49,14 @@ class Workers:
 
     def claim(self, worker_id: str) -> None:
         """Claim the one message there is, as the worker's intake does."""
-        parameters = {"queue_names": ["jobs"], "limit": 1, "worker_id": worker_id, "is_idle": True}
-        assert len(self._db(sql("queue/claim"), **parameters)) == 1
+        assert len(self.claimed(worker_id)) == 1
+
+    def claimed(self, worker_id: str) -> list[Any]:
+        """Claim one message as the worker's intake does, and return it if there was one."""
+        parameters = {"queue_names": ["jobs"], "limit": 1, "per_queue": 1, "worker_id": worker_id}
+        bounds: dict[str, Any] = {"bound_queues": [], "bound_priorities": [], "bound_moments": []}
+        *rows, _ = self._db(sql("queue/claim"), **parameters, **bounds)
+        return rows or self._db(sql("queue/claim_alone"), **parameters)
 
     def lose_row(self) -> None:
         """Claim the one message for a worker whose row is gone right after."""

@@ -158,10 +158,9 @@ def test_a_message_whose_workers_row_vanished_is_noticed_at_once(broker, db, wor
     assert queue(db) == [("queued", 1, 0, 1, None, None)]
 
 
-def test_a_worker_without_a_row_claims_nothing(broker, db):
+def test_a_worker_without_a_row_claims_nothing(broker, db, workers):
     put(broker)
-    parameters = {"queue_names": ["jobs"], "limit": 1, "worker_id": str(uuid.uuid4()), "is_idle": True}
-    assert db(sql("queue/claim"), **parameters) == []
+    assert workers.claimed(str(uuid.uuid4())) == []
     assert queue(db)[0][:2] == ("queued", 0)
 
 

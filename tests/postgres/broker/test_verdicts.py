@@ -207,8 +207,8 @@ def test_a_late_verdict_of_a_lost_lease_changes_nothing(broker, db, work):
     may_end, running, outcomes = threading.Event(), threading.Event(), []
 
     class Listener(dramatiq.Middleware):
-        def after_verdict(self, broker, verdict, outcome):
-            outcomes.append(outcome.value)
+        def after_verdicts(self, broker, written):
+            outcomes.extend(outcome.value for _, outcome in written)
 
     def job():
         running.set()

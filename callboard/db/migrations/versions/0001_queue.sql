@@ -145,12 +145,15 @@ CREATE INDEX dead_letters_died_idx ON callboard.dead_letters (died_at);
 -- Messages that dramatiq-pg left behind. Its delayed ones lie in queue "x.DQ" with the moment in options.eta (ms).
 UPDATE dramatiq.queue SET
     state = CASE WHEN state = 'running' THEN 'queued' ELSE state END,
-    available_at = to_timestamp((message #>> '{options,eta}')::bigint / 1000.0),
+    -- numeric: a delay such as 1.5 * 1000 left a fraction.
+    available_at = coalesce(to_timestamp((message #>> '{options,eta}')::numeric / 1000), available_at),
     queue_name = left(queue_name, -3),
     message = jsonb_set(message #- '{options,eta}', '{queue_name}', to_jsonb(left(queue_name, -3)))
-WHERE queue_name LIKE '%.DQ' AND message #>> '{options,eta}' IS NOT NULL;
+WHERE queue_name LIKE '%.DQ';
 
-UPDATE dramatiq.queue SET state = 'queued' WHERE state = 'running';
+-- Rows without a message are results that dramatiq-pg kept, or made by hand: there is nothing to run.
+DELETE FROM dramatiq.queue WHERE message IS NULL;
+UPDATE dramatiq.queue SET state = 'queued' WHERE state = 'running' OR state IS NULL;
 UPDATE dramatiq.queue SET retries = coalesce((message #>> '{options,retries}')::integer, 0)
 WHERE message #>> '{options,retries}' IS NOT NULL;
 
@@ -169,13 +172,13 @@ SELECT message_id, 'max_retries', queue_name, actor_name, message, priority, att
 FROM dramatiq.queue WHERE state = 'dead' AND message IS NOT NULL;
 
 DELETE FROM dramatiq.queue WHERE state IN ('done', 'dead');
--- Every earlier moved row is gone by now, so a row without a message is one that dramatiq-pg could not run either.
+ALTER TABLE dramatiq.queue ADD CONSTRAINT work_has_message CHECK (message IS NOT NULL OR state NOT IN ('queued', 'running'));
 ALTER TABLE dramatiq.queue ALTER COLUMN state SET NOT NULL;
 ALTER TABLE dramatiq.queue VALIDATE CONSTRAINT running_is_leased;
 
 DROP INDEX IF EXISTS dramatiq.queue_state_mtime_idx;
 CREATE INDEX queue_ready_idx ON dramatiq.queue (queue_name, priority, available_at, seq) WHERE state = 'queued';
-CREATE INDEX queue_due_idx ON dramatiq.queue (queue_name, available_at) WHERE state = 'queued';
+CREATE INDEX queue_suspect_idx ON dramatiq.queue (queue_name, available_at) WHERE state = 'queued' AND lost_workers >= 2;
 CREATE INDEX queue_running_idx ON dramatiq.queue (worker_id) WHERE state = 'running';
 CREATE UNIQUE INDEX queue_dedupe_idx ON dramatiq.queue (queue_name, dedupe_key) WHERE dedupe_key IS NOT NULL;
 ALTER TABLE dramatiq.queue SET (
@@ -189,7 +192,7 @@ BEGIN
         RETURN OLD;  -- The upsert of a stock retry: whoever holds the lease decides, nobody else.
     END IF;
     IF NEW.queue_name LIKE '%.DQ' THEN
-        NEW.available_at := to_timestamp((NEW.message #>> '{options,eta}')::bigint / 1000.0);
+        NEW.available_at := coalesce(to_timestamp((NEW.message #>> '{options,eta}')::numeric / 1000), NEW.available_at);
         NEW.queue_name := left(NEW.queue_name, -3);
         NEW.message := jsonb_set(NEW.message #- '{options,eta}', '{queue_name}', to_jsonb(NEW.queue_name));
     END IF;

@@ -1,11 +1,12 @@
 -- Claim due messages of the named queues, which stand in order of their turn: up to limit in all and per_queue of each
 -- queue; within a queue by priority, then oldest first. Concurrent claims never block each other. A worker that was
--- taken for dead, and does not know it yet, claims nothing.
+-- taken for dead, and does not know it yet, claims nothing. Messages that lost two workers are left to claim_alone.
 -- bounds: where the last claims of a queue and priority ended; index entries before that belong to rows that are gone,
 -- and are not looked at again but for the full look that the caller makes now and then.
 -- Uses queue_ready_idx (queue_name, priority, available_at, seq) WHERE state = 'queued': one probe a queue and priority,
 -- whatever number of delayed messages lies between them (a loose scan by hand, for Postgres 15).
--- Returns the claimed messages, and one row without an id that says in how many seconds the next message falls due.
+-- Returns the claimed messages, and one row without an id that says in how many seconds the next message falls due,
+-- and whether one waits that must run alone.
 WITH RECURSIVE wanted AS (
     SELECT names.queue_name, names.turn
     FROM unnest(%(queue_names)s::text[]) WITH ORDINALITY AS names (queue_name, turn)
@@ -48,6 +49,7 @@ WITH RECURSIVE wanted AS (
             FROM dramatiq.queue
             WHERE queue.queue_name = bounded.queue_name AND queue.priority = bounded.priority
                 AND queue.state = 'queued' AND queue.available_at <= now() AND queue.available_at >= bounded.available_at
+                AND queue.lost_workers < 2
             ORDER BY queue.available_at, queue.seq
             LIMIT %(per_queue)s
             FOR UPDATE SKIP LOCKED
@@ -81,7 +83,15 @@ WITH RECURSIVE wanted AS (
         ORDER BY queue.available_at
         LIMIT 1
     ) AS later
+), suspect AS (
+    SELECT EXISTS (
+        SELECT 1
+        FROM wanted
+        JOIN dramatiq.queue USING (queue_name)
+        WHERE queue.state = 'queued' AND queue.lost_workers >= 2 AND queue.available_at <= now()) AS waits
 )
-SELECT claimed.*, NULL::float8 FROM claimed
+SELECT claimed.*, NULL::float8, NULL::boolean FROM claimed
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, next_due.seconds FROM next_due
+SELECT
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, next_due.seconds, suspect.waits
+FROM next_due, suspect

@@ -1,0 +1,30 @@
+-- Claim the one message, among those that lost two workers, whose turn it is: it may be what killed them.
+-- Uses queue_suspect_idx (queue_name, available_at) WHERE state = 'queued' AND lost_workers >= 2. Returns it, or no row.
+WITH due AS (
+    SELECT queue.ctid AS row_at
+    FROM dramatiq.queue
+    WHERE queue.queue_name = ANY(%(queue_names)s::text[]) AND queue.state = 'queued' AND queue.lost_workers >= 2
+        AND queue.available_at <= now()
+        AND NOT EXISTS (
+            SELECT 1 FROM callboard.queue_controls AS control
+            WHERE control.queue_name = queue.queue_name AND control.is_paused
+                AND (control.paused_until IS NULL OR control.paused_until > now()))
+        AND EXISTS (SELECT 1 FROM callboard.workers WHERE workers.worker_id = %(worker_id)s)
+    ORDER BY queue.priority, queue.available_at, queue.seq
+    LIMIT 1
+    FOR UPDATE OF queue SKIP LOCKED
+)
+UPDATE dramatiq.queue SET
+    state = 'running',
+    attempt = attempt + 1,
+    lease_id = nextval('callboard.lease_id_seq'),
+    worker_id = %(worker_id)s,
+    claimed_at = now(),
+    wait_reason = NULL,
+    mtime = now()
+FROM due
+WHERE queue.ctid = due.row_at
+RETURNING
+    queue.message_id::text, queue.queue_name, queue.message::text, queue.priority, queue.available_at, queue.seq,
+    queue.lease_id, queue.attempt, queue.retries, queue.lost_workers, queue.generation, queue.enqueued_at,
+    queue.claimed_at
