@@ -20,7 +20,7 @@ $(READY): requirements-dev.lock pyproject.toml
 	@echo "Setting up .venv (once; about a minute) …"
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module does not work here; on Debian it is the package python3-venv." >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: $(READY)  ## Run a shop's morning through the whole service (ARGS=--exit ends by itself)
@@ -48,11 +48,12 @@ deploy-check: $(READY)  ## Check Dockerfile, compose file and Kubernetes manifes
 ci: check test deploy-check  ## Everything that must pass before a commit lands
 	@$(BIN)/callboard demo --exit
 
-lock: $(READY)  ## Resolve the dependencies anew, with hashes and without addresses
-	@{ echo "# Production: callboard[service,s3]. Made by: make lock"; $(COMPILE) --extra service --extra s3 --build-deps-for wheel -o - pyproject.toml; } > requirements.lock.new
-	@{ echo "# Development: callboard[dev]. Made by: make lock"; $(COMPILE) --extra dev --unsafe-package callboard -o - pyproject.toml \
-		| sed -e '/^# WARNING/d' -e '/^# Consider/d' -e '/^callboard @/,/^[a-z]/{/^callboard @/d;/^    #/d}'; } > requirements-dev.lock.new
-	@mv requirements.lock.new requirements.lock && mv requirements-dev.lock.new requirements-dev.lock
+lock: $(READY)  ## Bring the lock files in line with pyproject.toml, with hashes and without addresses
+	@$(COMPILE) --extra service --extra s3 --build-deps-for wheel --output-file requirements.lock pyproject.toml
+	@$(COMPILE) --extra dev --output-file requirements-dev.lock pyproject.toml
+	@# Callboard itself stands in the second one, by its path; that line and the remark about it go.
+	@sed -e '/^# WARNING: pip install/,/^# Consider/d' -e '/^callboard @/,/^    #/d' requirements-dev.lock > requirements-dev.lock.new
+	@mv requirements-dev.lock.new requirements-dev.lock
 
 clean:  ## Remove what the commands above made
 	rm -rf $(VENV) .callboard build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
