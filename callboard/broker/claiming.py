@@ -36,6 +36,8 @@ class Claimed(NamedTuple):
     due_in_s: float | None
     #: A message waits that must run alone.
     has_suspects: bool
+    #: Everything was looked at, also what became ready behind the bounds: a late commit, a rescued message.
+    was_full_look: bool
 
 
 class Claimer:
@@ -60,7 +62,8 @@ class Claimer:
 
     def claim(self, connection: Any, limit: int) -> Claimed:
         """Claim up to limit messages."""
-        if time.monotonic() - self._full_look_clock > FULL_LOOK_INTERVAL_S:
+        is_full_look = time.monotonic() - self._full_look_clock > FULL_LOOK_INTERVAL_S
+        if is_full_look:
             self._full_look_clock = time.monotonic()
             self._bounds.clear()
         # Ceiling: the slots are shared out, and what one queue does not need, the next look gives to the others.
@@ -69,7 +72,7 @@ class Claimer:
         [(due_in_s, has_suspects)] = [row[-2:] for row in rows if row[0] is None]
         claims = sorted((Claim(*row[:-2]) for row in rows if row[0] is not None), key=lambda claim: claim.order)
         counts = self._take_note(claims)
-        return Claimed(claims, bool(counts) and max(counts.values()) >= per_queue, due_in_s, has_suspects)
+        return Claimed(claims, bool(counts) and max(counts.values()) >= per_queue, due_in_s, has_suspects, is_full_look)
 
     def take_turn_alone(self, connection: Any) -> bool:
         """Become the one process of the database that runs suspects; False while another one is."""

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import psycopg2
 
-from callboard.broker.claiming import Claimer
+from callboard.broker.claiming import FULL_LOOK_INTERVAL_S, Claimer
 from callboard.broker.delivery import Claim
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline
 from callboard.errors import DatabaseUnavailable
@@ -29,6 +29,8 @@ CHANNEL = "callboard"
 RECONNECT_WAIT_S = 0.5
 #: How often waiting messages are looked at, s.
 OVERDUE_LOOK_S = 0.25
+#: How long a process claims nothing else while it waits for its running messages to end, s.
+ALONE_PATIENCE_S = 30.0
 #: How often a process that may not run suspects now looks whether it may, s.
 SUSPECT_LOOK_S = 1.0
 #: Messages that one claim takes at the most.
@@ -83,6 +85,9 @@ class Intake:
         #: A message waits that must run alone; this process has the turn to run such.
         self._sees_suspects = False
         self._is_alone = False
+        self._runs_suspect = False
+        self._alone_since_clock = 0.0
+        self._alone_again_clock = 0.0
         self._connection: Any = None
         self._is_known_away = False
         self._stopping = False
@@ -145,11 +150,12 @@ class Intake:
             self._listen([self._claimer.queue_names[-1]])
         # A ring that came before the claim below is answered by it; one that comes later stays to be read.
         self._connection.notifies.clear()
-        if self._is_alone or self._sees_suspects:
-            self._is_alone = self._is_alone or self._claimer.take_turn_alone(self._connection)
-            self._sees_suspects = False
-            if self._is_alone:
-                return self._run_suspects()
+        if self._sees_suspects and not self._is_alone and time.monotonic() > self._alone_again_clock:
+            self._is_alone = self._claimer.take_turn_alone(self._connection)
+            self._alone_since_clock = time.monotonic()
+        self._sees_suspects = False
+        if self._is_alone:
+            return self._run_suspects()
         free = self._receiver.free_slots()
         if free <= 0:
             return self._poll_interval_s
@@ -162,6 +168,9 @@ class Intake:
         poll_s = self._poll_interval_s * random.uniform(0.8, 1.0)  # noqa: S311 - jitter, not cryptography
         if found.has_suspects:
             poll_s = min(poll_s, SUSPECT_LOOK_S)
+        if not found.was_full_look:
+            # Before a long sleep the look must have been a full one.
+            poll_s = min(poll_s, FULL_LOOK_INTERVAL_S)
         return poll_s if found.due_in_s is None else min(max(found.due_in_s, CONTENTION_WAIT_S), poll_s)
 
     def _run_suspects(self) -> float:
@@ -170,9 +179,16 @@ class Intake:
         One process of all does this, so that the others go on; whatever such a message does to its process, it takes
         no neighbour along.
         """
-        if not self._receiver.is_idle():
+        claim = None
+        if self._receiver.is_idle():
+            claim = self._claimer.claim_alone(self._connection)
+            self._alone_since_clock = time.monotonic()
+            self._runs_suspect = claim is not None
+        elif self._runs_suspect or time.monotonic() - self._alone_since_clock < ALONE_PATIENCE_S:
             return CONTENTION_WAIT_S
-        claim = self._claimer.claim_alone(self._connection)
+        else:
+            # A long job still runs here; the other threads are not kept from their work for it any longer.
+            self._alone_again_clock = time.monotonic() + ALONE_PATIENCE_S
         if claim is not None:
             self._receiver.receive(claim)
             return CONTENTION_WAIT_S

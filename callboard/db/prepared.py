@@ -26,7 +26,7 @@ class Prepared:
 
     def prepare(self, cursor: Any) -> None:
         """Prepare the statement on the cursor's connection."""
-        cursor.execute(self._prepare.replace("%", "%%") if "%" in self._prepare else self._prepare)
+        cursor.execute(self._prepare)
 
     def execute(self, cursor: Any, parameters: Mapping[str, Any]) -> None:
         cursor.execute(self._execute, {name: parameters[name] for name in self._order})

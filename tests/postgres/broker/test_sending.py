@@ -202,10 +202,11 @@ def test_flush_discards_what_waits_and_keeps_it_in_the_history(broker, db):
 
 
 def test_a_broker_opens_no_connection_before_its_first_use():
-    def refuse():
-        raise AssertionError("connected")
-
-    PostgresBroker(url=refuse, middleware=[]).close()
+    asked = []
+    broker = PostgresBroker(url=lambda: asked.append("url") or "", middleware=[])
+    broker.declare_queue("emails")
+    broker.close()
+    assert asked == []
 
 
 def test_message_ids_are_uuids(broker):

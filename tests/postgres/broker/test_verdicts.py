@@ -9,9 +9,10 @@ import dramatiq
 import psycopg2
 import pytest
 
-from callboard.broker import completion, current_delivery, send_in
+from callboard.broker import BrokerOptions, PostgresBroker, completion, current_delivery, send_in
 from callboard.errors import CallboardError, PermanentError, Postponed
 from tests.conftest import wait_until
+from tests.postgres.broker.conftest import running_worker
 
 
 def actor(broker, fn, **options):
@@ -167,9 +168,6 @@ def test_callbacks_and_the_exhaustion_actor_are_told_in_the_verdicts_transaction
 
 
 def test_dramatiqs_own_retries_middleware_is_safe_too(url, db):
-    from callboard.broker import PostgresBroker
-    from tests.postgres.broker.conftest import running_worker
-
     broker = PostgresBroker(
         url=url, middleware=[dramatiq.middleware.Retries(max_retries=2, min_backoff=1, max_backoff=1)]
     )
@@ -187,9 +185,6 @@ def test_dramatiqs_own_retries_middleware_is_safe_too(url, db):
 
 
 def test_a_failure_without_any_retry_middleware_does_not_count_as_done(url, db):
-    from callboard.broker import PostgresBroker
-    from tests.postgres.broker.conftest import running_worker
-
     broker = PostgresBroker(url=url, middleware=[])
 
     def job():
@@ -249,6 +244,53 @@ def test_a_paused_queue_starts_nothing(broker, db, work):
         assert ran == []
         db("DELETE FROM callboard.queue_controls")
         wait_until(lambda: ran)
+
+
+def test_a_message_that_becomes_ready_behind_the_last_claim_is_found_at_its_ring(url, db):
+    # Given a worker that has claimed up to a moment, and looks by itself only once a minute
+    broker = PostgresBroker(url=url, middleware=[], options=BrokerOptions(poll_interval_s=60))
+    order = []
+    job = actor(broker, order.append, actor_name="job")
+    with running_worker(broker):
+        for name in ("first", "second"):
+            job.send(name)
+            wait_until(lambda name=name: name in order)
+        # When an older message comes back, as a rescued one does or one whose sender committed late
+        job.send_with_options(args=("delayed",), delay=600_000)
+        db("UPDATE dramatiq.queue SET available_at = now() - interval '1 hour'")
+        db("NOTIFY callboard")
+        # Then it starts
+        wait_until(lambda: "delayed" in order, 15)
+    broker.close()
+
+
+def test_messages_claimed_ahead_go_to_another_process_when_they_wait(url, db):
+    # Given a process that has claimed ahead of its one thread, which a long message then holds
+    broker, other = (PostgresBroker(url=url, middleware=[]) for _ in range(2))
+    held, ran = threading.Event(), []
+
+    def job(n):
+        if n == 0:
+            held.wait(30)
+        ran.append(n)
+
+    jobs = actor(broker, job)
+    actor(other, ran.append, actor_name="job")
+    with running_worker(broker, threads=1):
+        broker.worker._slots._ahead = 50
+        broker.worker._slots._take_rate = lambda: None
+        for n in range(20):
+            jobs.send(n)
+        wait_until(lambda: db("SELECT count(*) FROM dramatiq.queue WHERE state = 'running'") == [(20,)])
+        # When another process has nothing to do
+        with running_worker(other):
+            # Then it runs what waits
+            wait_until(lambda: sorted(ran) == list(range(1, 20)), 15)
+            held.set()
+            wait_until(lambda: 0 in ran)
+    assert db("SELECT DISTINCT attempt, lost_workers FROM callboard.message_history") == [(1, 0)]
+    broker.close()
+    other.close()
 
 
 def test_a_stopping_worker_hands_back_what_has_not_started(broker, db, work):
