@@ -38,7 +38,7 @@ class LogContext(Middleware):
     ) -> None:
         run_ms = round((time.monotonic() - getattr(message, "log_started_clock", time.monotonic())) * 1000)
         if exception is None:
-            log.debug("message done", run_ms=run_ms)
+            log.info("message done", run_ms=run_ms)
             return
         decision = message.decision if isinstance(message, Delivery) else None
         if decision and decision.outcome is Outcome.POSTPONED:
