@@ -146,23 +146,31 @@ class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
 
     def _store(self, row: OutgoingRow, message: Message[Any]) -> str | None:
         until = time.monotonic() + SEND_TIMEOUT_S
-        is_repeat = False
+        is_repeat = getattr(message, "may_be_stored", False)
         while True:
             try:
+                is_due = self._doorbell.is_due()
                 with self.pool.cursor(until - time.monotonic()) as cursor:
-                    return insert_row(cursor, row, ring=self._doorbell.is_due(), is_repeat=is_repeat)
+                    stored_id = insert_row(cursor, row, ring=is_due, is_repeat=is_repeat)
             except psycopg2.errors.UndefinedTable as error:
                 raise SchemaOutdated(f"The queue's table is missing ({error}). Run: callboard db upgrade") from error
             except (DatabaseUnavailable, psycopg2.OperationalError) as error:
                 # The first try may have been stored although its answer was lost.
                 is_repeat = True
                 if until - time.monotonic() < RECONNECT_MIN_S:
+                    # Sending this very message again then looks into the history too.
+                    object.__setattr__(message, "may_be_stored", True)
                     raise BrokerUnavailable(
                         f"Message {row.message_id} for queue {row.queue_name!r} was not stored: {str(error).strip()} "
                         "Send it again; it will not run twice for that.",
                         message,
                     ) from error
                 time.sleep(0.1)
+            else:
+                if not is_due:
+                    # Only now: a ring that comes before the commit finds nothing.
+                    self._doorbell.ring_later()
+                return stored_id
 
     def _ring_now(self) -> None:
         try:

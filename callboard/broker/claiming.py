@@ -62,6 +62,8 @@ class Claimer:
 
     def claim(self, connection: Any, limit: int) -> Claimed:
         """Claim up to limit messages."""
+        if not self.queue_names:
+            return Claimed([], may_be_more=False, due_in_s=None, has_suspects=False, was_full_look=True)
         is_full_look = time.monotonic() - self._full_look_clock > FULL_LOOK_INTERVAL_S
         if is_full_look:
             self._full_look_clock = time.monotonic()
@@ -85,6 +87,12 @@ class Claimer:
         """Claim one message that lost two workers, for a process that runs nothing else."""
         row = self._one(connection, sql("queue/claim_alone"))
         return None if row is None else Claim(*row)
+
+    def reclaim(self, connection: Any, lease_ids: list[int]) -> None:
+        """Hand back what was claimed for this worker but never reached it."""
+        parameters = {"worker_id": self._worker_id, "lease_ids": lease_ids}
+        with deadline(connection, CALL_TIMEOUT_S), connection.cursor() as cursor:
+            cursor.execute(sql("workers/reclaim"), parameters)
 
     def _one(self, connection: Any, statement: str) -> Any:
         parameters = {"queue_names": list(self.queue_names), "worker_id": self._worker_id}

@@ -21,6 +21,10 @@ log = get_logger(__name__)
 
 #: Verdicts in one transaction.
 BATCH_MAX = 500
+#: Longest wait that a verdict asks for, s: ten years; Postgres knows no moments far beyond.
+WAIT_MAX_S = 10 * 365 * 86_400.0
+#: Longest wait for a row that somebody else has locked, ms.
+LOCK_TIMEOUT_MS = 500
 #: Wait between tries while the database is away, s.
 RETRY_WAIT_S = 0.5
 
@@ -41,6 +45,8 @@ class Completions:
         self._waiting: deque[Verdict] = deque()
         self._changed = threading.Condition()
         self._unwritten = 0
+        self._owed: set[int] = set()
+        self._postponed: set[int] = set()
         self._is_closing = False
         self._is_away = False
         self._connection: Any = None
@@ -53,12 +59,18 @@ class Completions:
         with self._changed:
             self._waiting.append(verdict)
             self._unwritten += 1
+            self._owed.add(verdict.lease_id)
             self._changed.notify_all()
 
     @property
     def unwritten(self) -> int:
         """How many verdicts the database does not have yet."""
         return self._unwritten
+
+    def lease_ids(self) -> list[int]:
+        """Return the leases whose verdicts the database does not have yet."""
+        with self._changed:
+            return list(self._owed)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything is written; return whether it was in time."""
@@ -89,6 +101,8 @@ class Completions:
             self._write_until_done(batch)
             with self._changed:
                 self._unwritten -= len(batch)
+                self._owed.difference_update({verdict.lease_id for verdict in batch} - self._postponed)
+                self._postponed.clear()
                 self._changed.notify_all()
         if self._connection is not None:
             self._connection.close()
@@ -97,6 +111,9 @@ class Completions:
         while batch:
             try:
                 written = self._write(batch)
+            except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
+                self._write_around_a_lock(batch)
+                return
             except (DatabaseUnavailable, *CONNECTION_ERRORS) as error:
                 if not self._is_away:
                     log.warning("database is away; verdicts wait", error=str(error).strip(), count=self._unwritten)
@@ -133,9 +150,25 @@ class Completions:
         if verdict.message is not None:
             # Options that Postgres cannot hold, such as a traceback with a NUL: the stored message is kept instead.
             return [replace(verdict, message=None, error=verdict.error or failure)]
-        # Nothing in it came from outside, so this is a fault of ours; the message stays running until the worker
-        # ends and is then run again: visible, and not lost.
+        if verdict.reason != DeadReason.INVALID:
+            # A wait or a text that Postgres cannot hold: kept for a person to see, with what could not be written.
+            return [replace(verdict, outcome=Outcome.DEAD, reason=DeadReason.INVALID, error=failure)]
+        # Not even that: the message stays running, is handed back as unknown to this process, and runs again.
         return []
+
+    def _write_around_a_lock(self, batch: list[Verdict]) -> None:
+        """Write the verdicts of rows that nobody has locked, and leave the locked one for later."""
+        self._drop_connection()
+        if len(batch) > 1:
+            for verdict in batch:
+                self._write_until_done([verdict])
+            return
+        log.warning("row is locked by somebody; its verdict waits", message_id=batch[0].message_id)
+        with self._changed:
+            self._waiting.append(batch[0])
+            # The caller counts it as written, and it is owed still.
+            self._unwritten += 1
+            self._postponed.add(batch[0].lease_id)
 
     def _report(self, written: Sequence[tuple[Verdict, Outcome]]) -> None:
         for verdict, outcome in written:
@@ -148,6 +181,10 @@ class Completions:
     def _write(self, batch: Sequence[Verdict]) -> list[tuple[Verdict, Outcome]]:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._url(), application_name="callboard completions")
+            with deadline(self._connection, CALL_TIMEOUT_S), self._connection.cursor() as cursor:
+                # Well below the deadline, so that a locked row is told from a database that is away.
+                cursor.execute("SET lock_timeout = %s", (LOCK_TIMEOUT_MS,))
+                self._connection.commit()
         with deadline(self._connection, CALL_TIMEOUT_S), self._connection.cursor() as cursor:
             ended = write_verdicts(cursor, batch, self._worker_id)
             self._connection.commit()
@@ -205,6 +242,6 @@ def _requeue_parameters(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     return {
         **_dead_parameters(verdicts),
         "outcomes": [v.outcome.value for v in verdicts],
-        "waits_s": [v.wait_s for v in verdicts],
+        "waits_s": [min(v.wait_s, WAIT_MAX_S) for v in verdicts],
         "messages": [v.message for v in verdicts],
     }

@@ -27,6 +27,9 @@ log = get_logger(__name__)
 
 CHANNEL = "callboard"
 RECONNECT_WAIT_S = 0.5
+FAULT_WAIT_S = 1.0
+#: How often claims whose answer was lost are looked for, s.
+RECLAIM_INTERVAL_S = 10.0
 #: How often waiting messages are looked at, s.
 OVERDUE_LOOK_S = 0.25
 #: How long a process claims nothing else while it waits for its running messages to end, s.
@@ -49,6 +52,9 @@ class Receiver(Protocol):
 
     def is_idle(self) -> bool:
         """Return whether nothing runs here and no verdict is unwritten."""
+
+    def lease_ids(self) -> list[int]:
+        """Return the leases this process holds or owes a verdict."""
 
     def free_slots(self) -> int:
         """Return how many messages can start now."""
@@ -86,6 +92,7 @@ class Intake:
         self._sees_suspects = False
         self._is_alone = False
         self._runs_suspect = False
+        self._reclaim_clock = 0.0
         self._alone_since_clock = 0.0
         self._alone_again_clock = 0.0
         self._connection: Any = None
@@ -136,6 +143,11 @@ class Intake:
                 self._is_known_away = True
                 self._disconnect()
                 pause_s = RECONNECT_WAIT_S
+            except Exception:
+                # A fault of ours must not end the claiming of this process in silence.
+                log.exception("intake failed and starts anew")
+                self._disconnect()
+                pause_s = FAULT_WAIT_S
             self._sleep(pause_s)
         self._disconnect()
 
@@ -145,9 +157,7 @@ class Intake:
         if not self._receiver.may_claim():
             return RECONNECT_WAIT_S / 5
         self._ensure_connection()
-        while self._new_queue_names:
-            self._claimer.queue_names.append(self._new_queue_names.popleft())
-            self._listen([self._claimer.queue_names[-1]])
+        self._take_up_new_queues()
         # A ring that came before the claim below is answered by it; one that comes later stays to be read.
         self._connection.notifies.clear()
         if self._sees_suspects and not self._is_alone and time.monotonic() > self._alone_again_clock:
@@ -156,6 +166,9 @@ class Intake:
         self._sees_suspects = False
         if self._is_alone:
             return self._run_suspects()
+        if time.monotonic() - self._reclaim_clock > RECLAIM_INTERVAL_S:
+            self._claimer.reclaim(self._connection, self._receiver.lease_ids())
+            self._reclaim_clock = time.monotonic()
         free = self._receiver.free_slots()
         if free <= 0:
             return self._poll_interval_s
@@ -172,6 +185,11 @@ class Intake:
             # Before a long sleep the look must have been a full one.
             poll_s = min(poll_s, FULL_LOOK_INTERVAL_S)
         return poll_s if found.due_in_s is None else min(max(found.due_in_s, CONTENTION_WAIT_S), poll_s)
+
+    def _take_up_new_queues(self) -> None:
+        while self._new_queue_names:
+            self._claimer.queue_names.append(self._new_queue_names.popleft())
+            self._listen([self._claimer.queue_names[-1]])
 
     def _run_suspects(self) -> float:
         """Run the messages that lost two workers, one at a time with the process to itself.
@@ -219,18 +237,20 @@ class Intake:
     def _sleep(self, pause_s: float) -> None:
         if pause_s <= 0 or self._stopping:
             return
-        sources = [self._wake_out]
+        # Not select(): it refuses file descriptors from 1024 on.
+        poller = select.poll()
+        poller.register(self._wake_out, select.POLLIN)
         if self._connection is not None:
             if self._connection.notifies:
                 return
-            sources.append(self._connection)
+            poller.register(self._connection, select.POLLIN)
         try:
-            ready, _, _ = select.select(sources, [], [], pause_s)
+            ready = {descriptor for descriptor, _ in poller.poll(pause_s * 1000)}
             if self._wake_out in ready:
                 os.read(self._wake_out, 4096)
                 # Cleared before the next claim looks, so that a wake from now on is heard.
                 self._is_woken = False
-            if self._connection is not None and self._connection in ready:
+            if self._connection is not None and self._connection.fileno() in ready:
                 self._connection.poll()
         except CONNECTION_ERRORS as error:
             log.warning("intake connection was lost while waiting", error=str(error).strip())

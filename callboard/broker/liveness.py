@@ -28,6 +28,8 @@ BEAT_OVERDUE_S = 20
 #: Pause between two beats: the leader also looks for the dead each time, the others try to lead, s.
 LEADER_TICK_S = 1.0
 FOLLOWER_TICK_S = 1.5
+#: How often a follower looks whether the leader is frozen, s.
+DEPOSE_INTERVAL_S = 4.0
 #: While somebody is suspected, the second look comes as soon as it may, s.
 SUSPICION_TICK_S = 0.25
 #: A new leader looks only after its own connection is this old, so that workers that lost their lock with a
@@ -68,6 +70,7 @@ class Liveness:
         self._connection: Any = None
         self._connected_at = 0.0
         self._leads = False
+        self._depose_clock = 0.0
         self._is_known_away = False
         self._has_lock = threading.Event()
         self._stopping = threading.Event()
@@ -146,6 +149,7 @@ class Liveness:
         )
         if not rows[0][0]:
             # Our own session from before a broken connection holds it still; Postgres frees it when it notices.
+            self._execute("workers/evict", {"worker_id": self._worker_id})
             raise DatabaseUnavailable("The liveness lock is still held by this worker's lost connection.")
         if self._is_known_away:
             log.info("liveness connection is back")
@@ -164,6 +168,9 @@ class Liveness:
             self._connect()
             return FOLLOWER_TICK_S
         if not self._leads:
+            if time.monotonic() - self._depose_clock > DEPOSE_INTERVAL_S:
+                self._depose_clock = time.monotonic()
+                self._execute("workers/depose", {"beat_overdue_s": BEAT_OVERDUE_S})
             return FOLLOWER_TICK_S
         if time.monotonic() - self._connected_at < LEADER_PATIENCE_S:
             return LEADER_TICK_S

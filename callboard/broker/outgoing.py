@@ -90,18 +90,22 @@ class Doorbell:
         self._later: threading.Timer | None = None
 
     def is_due(self) -> bool:
-        """Tell whether the caller should ring with its own statement; if not, a ring follows by itself."""
+        """Tell whether the caller should ring with its own statement; if not, it calls ring_later() after it."""
         with self._lock:
-            wait_s = self._rang_at + RING_INTERVAL_S - time.monotonic()
-            if wait_s <= 0:
+            is_due = self._rang_at + RING_INTERVAL_S <= time.monotonic()
+            if is_due:
                 self._rang_at = time.monotonic()
-                return True
+            return is_due
+
+    def ring_later(self) -> None:
+        """Ring at the end of the interval for what is committed by now."""
+        with self._lock:
             # A timer that was started before a fork does not run in the child.
             if self._later is None or not self._later.is_alive():
+                wait_s = max(self._rang_at + RING_INTERVAL_S - time.monotonic(), 0)
                 self._later = threading.Timer(wait_s, self._ring_late)
                 self._later.daemon = True
                 self._later.start()
-            return False
 
     def flush(self) -> None:
         """Ring now if a ring is owed, at the end of the process."""

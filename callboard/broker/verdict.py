@@ -59,7 +59,14 @@ class AttemptError:
     def of(cls, error: BaseException) -> AttemptError:
         """Describe an exception; NUL, which Postgres cannot store in text, is shown as its escape."""
         lines = "".join(traceback.format_exception(error))
-        return cls(type(error).__name__, _storable(str(error))[:ERROR_MESSAGE_MAX], _storable(lines)[-TRACEBACK_MAX:])
+        return cls(type(error).__name__, _storable(_text(error))[:ERROR_MESSAGE_MAX], _storable(lines)[-TRACEBACK_MAX:])
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as failure:  # noqa: BLE001 - somebody else's __str__ may raise anything
+        return f"<its text failed with {type(failure).__name__}>"
 
 
 def _storable(text: str) -> str:

@@ -107,6 +107,10 @@ class WorkerSide:
     def free_slots(self) -> int:
         return self._slots.room(len(self._held))
 
+    def lease_ids(self) -> list[int]:
+        """Return the leases this process knows of: what it holds and what it owes a verdict."""
+        return [delivery.lease_id for delivery in self.held()] + self.completions.lease_ids()
+
     def release_overdue(self) -> bool:
         """Hand back what has waited here too long, so that an idle process takes it; return whether anything waits."""
         now, waits = time.monotonic(), False
@@ -127,8 +131,17 @@ class WorkerSide:
         except DecodeError as error:
             self._bury(claim, DeadReason.INVALID, error.error)
             return
-        # The id that counts is the row's: a message edited by hand may hold another.
+        if not (
+            isinstance(message.actor_name, str)
+            and isinstance(message.args, list | tuple)
+            and isinstance(message.kwargs, dict)
+            and isinstance(message.options, dict)
+        ):
+            self._bury(claim, DeadReason.INVALID, TypeError("actor_name, args, kwargs or options have a wrong type"))
+            return
+        # The id and the queue that count are the row's: a message edited by hand may hold others.
         object.__setattr__(message, "message_id", claim.message_id)
+        object.__setattr__(message, "queue_name", claim.queue_name)
         delivery = Delivery(message, claim)
         with self._lock:
             self._held[claim.lease_id] = delivery
@@ -157,20 +170,20 @@ class WorkerSide:
 
     def finish(self, delivery: Delivery, verdict: Verdict | None) -> None:
         """Free the slot of a message; verdict is None where its end is written already."""
+        # First owed, then no longer held: lease_ids() must see it in one of the two.
+        if verdict is not None:
+            self.completions.submit(verdict)
         with self._lock:
             self._held.pop(delivery.lease_id, None)
             self._slots.note_end()
             held = len(self._held)
-        if verdict is not None:
-            self.completions.submit(verdict)
         if held < self._slots.threads or self._slots.room(held):
             self.intake.wake()
 
     def _forget_leases(self) -> None:
         """Let go of everything after others took this process for dead: what has not started must not."""
         for delivery in self.held():
-            if delivery.give_up_unstarted():
-                self.finish(delivery, None)
+            self._broker.release(delivery)  # Fenced; a claim that the rescue did not see is handed back by it.
 
     def _written(self, written: Sequence[tuple[Verdict, Outcome]]) -> None:
         self._broker.emit_written(written)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -25,11 +26,12 @@ def work(
     from callboard.ops.processes import Child, Supervisor, worker_command
 
     settings = _prepare()
+    wanted = _known_queues(queues, modules or [])
     place = exposition.shared_dir(os.getpid())
     command = worker_command(
         threads=settings.job_concurrency,
         shutdown_s=settings.worker_shutdown_s,
-        queues=[name.strip() for name in queues.split(",") if name.strip()] if queues else [],
+        queues=wanted,
         modules=modules or [],
     )
     shared = {"PROMETHEUS_MULTIPROC_DIR": str(place), "METRICS_PORT": "off"}
@@ -49,6 +51,23 @@ def work(
     if settings.metrics_port is not None:
         exposition.serve_when_free(settings.metrics_host, settings.metrics_port, place)
     sys.exit(supervisor.run())
+
+
+def _known_queues(names: str | None, modules: list[str]) -> list[str]:
+    """Return the named queues, refusing one that no actor has: its workers would wait for nothing."""
+    wanted = [name.strip() for name in (names or "").split(",") if name.strip()]
+    if wanted:
+        import actors  # noqa: F401 - declares the queues on the broker
+        from callboard.app import broker
+
+        sys.path.insert(0, "")
+        for module in modules:
+            importlib.import_module(module)
+        if unknown := sorted(set(wanted) - set(broker.queues)):
+            raise typer.BadParameter(
+                f"No actor listens to {', '.join(unknown)}. There are: {', '.join(sorted(broker.queues))}."
+            )
+    return wanted
 
 
 def api() -> None:

@@ -17,8 +17,11 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_UNKN
 from callboard.db.deadline import deadline
 from callboard.errors import DatabaseUnavailable
 
-#: Time a new connection may take, s. libpq rounds anything below 2 up to 2.
+#: Time a new connection may take, s.
 CONNECT_TIMEOUT_S = 3
+#: libpq rounds anything below up to this, s; with less than the second figure left, it would take much too long.
+CONNECT_TIMEOUT_MIN_S = 2
+CONNECT_LEFT_MIN_S = 1.5
 #: Time one call may take unless its caller says otherwise, s.
 CALL_TIMEOUT_S = 5.0
 #: Failures of the connection, not of the statement.
@@ -36,13 +39,20 @@ _PARAMETERS: dict[str, Any] = {
 }
 
 
-def connect(url: str, *, application_name: str = "callboard", autocommit: bool = False) -> Any:
+def connect(
+    url: str,
+    *,
+    application_name: str = "callboard",
+    autocommit: bool = False,
+    timeout_s: float = CONNECT_TIMEOUT_S,
+) -> Any:
     """Open a psycopg2 connection with Callboard's time limits.
 
     Raises: DatabaseUnavailable.
     """
+    limits = {**_PARAMETERS, "connect_timeout": min(max(int(timeout_s), CONNECT_TIMEOUT_MIN_S), CONNECT_TIMEOUT_S)}
     try:
-        connection = psycopg2.connect(url, application_name=application_name, **_PARAMETERS)
+        connection = psycopg2.connect(url, application_name=application_name, **limits)
     except CONNECTION_ERRORS as error:
         raise DatabaseUnavailable(f"Postgres cannot be reached: {str(error).strip()}") from error
     connection.autocommit = autocommit
@@ -81,6 +91,7 @@ class Pool:
 
         Raises: DatabaseUnavailable when none came free or opened within timeout_s.
         """
+        until = time.monotonic() + timeout_s
         if self._pid != os.getpid():
             self._reset()
         if not self._free.acquire(timeout=max(timeout_s, 0)):
@@ -93,10 +104,15 @@ class Pool:
                 if _is_quiet(connection):
                     return connection
                 connection.close()
-            return connect(self.url, application_name=self._application_name)
+            return self._open(until - time.monotonic())
         except BaseException:
             self._free.release()
             raise
+
+    def _open(self, timeout_s: float) -> Any:
+        if timeout_s < CONNECT_LEFT_MIN_S:
+            raise DatabaseUnavailable(f"{max(timeout_s, 0):.1f} s are too short to open a connection to Postgres.")
+        return connect(self.url, application_name=self._application_name, timeout_s=timeout_s)
 
     def putconn(self, connection: Any, *, close: bool = False) -> None:
         """Take a connection back; one that is broken or inside a transaction is closed or rolled back."""
@@ -159,4 +175,8 @@ def _is_quiet(connection: Any) -> bool:
     A server says nothing to an idle session of ours, so anything to read is its farewell: it has restarted, or was
     told to end the session.
     """
-    return not connection.closed and not select.select([connection], [], [], 0)[0]
+    if connection.closed:
+        return False
+    poller = select.poll()  # select() refuses descriptors from 1024 on.
+    poller.register(connection, select.POLLIN)
+    return not poller.poll(0)

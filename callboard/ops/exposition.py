@@ -39,11 +39,13 @@ def shared_dir(master_pid: int | None = None) -> Path:
     for old in parent.iterdir():
         # In a container the master is always process 1, so the number alone does not tell its runs apart.
         old_pid, _, old_start = old.name.partition("-")
-        if not _is_alive(int(old_pid)) or _started(int(old_pid)) != old_start:
+        if _is_alive(int(old_pid)) and _started(int(old_pid)) == old_start:
+            continue
+        # Several processes that start at once clean up the same folder.
+        with contextlib.suppress(OSError):
             for file in old.iterdir():
                 file.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                old.rmdir()
+            old.rmdir()
     place = parent / f"{pid}-{_started(pid)}"
     place.mkdir(mode=0o700, exist_ok=True)
     return place

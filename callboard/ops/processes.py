@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,7 +75,8 @@ class Supervisor:
     def __init__(self, children: Sequence[Child], *, stop_timeout_s: float) -> None:
         self.children = list(children)
         self._stop_timeout_s = stop_timeout_s
-        self._stopping = threading.Event()
+        #: A plain flag: an Event's lock may be held by the very thread that the signal interrupts.
+        self._is_stopping = False
         #: Set when a child says that another start would not help.
         self.gave_up: Child | None = None
 
@@ -86,11 +86,12 @@ class Supervisor:
 
     def request_stop(self, *_: Any) -> None:
         """Ask run() to end; fits a signal handler."""
-        self._stopping.set()
+        self._is_stopping = True
 
     def run(self) -> int:
         """Watch the children until request_stop() or until one gives up; stop them and return the exit code."""
-        while not self._stopping.wait(LOOK_INTERVAL_S):
+        while not self._is_stopping:
+            time.sleep(LOOK_INTERVAL_S)
             self.look_once()
             if self.gave_up is not None:
                 break
@@ -107,6 +108,7 @@ class Supervisor:
                 self.gave_up = child
                 return
             if child.restart_clock == 0.0:
+                _end_session(child)
                 ran_well = time.monotonic() - child.started_clock > RAN_WELL_S
                 child.quick_ends = 0 if ran_well else child.quick_ends + 1
                 wait_s = min(RESTART_WAIT_S * 2 ** max(child.quick_ends - 1, 0), RESTART_WAIT_MAX_S)
@@ -132,8 +134,14 @@ class Supervisor:
                 child.process.kill()
                 child.process.wait()
             # What a child started belongs to its session; nothing of it may outlive us.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(child.process.pid, signal.SIGKILL)
+            _end_session(child)
+
+
+def _end_session(child: Child) -> None:
+    """End what a child left behind, such as the worker process of a killed master."""
+    if child.process is not None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.process.pid, signal.SIGKILL)
 
 
 def worker_command(

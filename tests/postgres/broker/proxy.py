@@ -21,15 +21,16 @@ class Proxy:
         #: Reads and acknowledges, forwards nothing.
         self.is_silent = False
         self._before_loss: Callable[[], object] | None = None
+        self._marker = b"COMMIT"
         self._sockets: list[socket.socket] = []
 
     @property
     def url(self) -> str:
         return f"postgresql://postgres@127.0.0.1:{self._listener.getsockname()[1]}{self._database}"
 
-    def lose_next_answer(self, then: Callable[[], object]) -> None:
-        """Forward the next COMMIT, keep its answer, call then(), and cut the connection."""
-        self._before_loss = then
+    def lose_next_answer(self, then: Callable[[], object], to: bytes = b"COMMIT") -> None:
+        """Forward the next request that holds `to`, keep its answer, call then(), and cut the connection."""
+        self._marker, self._before_loss = to, then
 
     def cut(self) -> None:
         """End every connection."""
@@ -61,7 +62,7 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket, state: dict, is_request: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if is_request and self._before_loss is not None and b"COMMIT" in data:
+                if is_request and self._before_loss is not None and self._marker in data:
                     state["loses"] = True
                 if not is_request and state["loses"] and self._before_loss is not None:
                     then, self._before_loss = self._before_loss, None

@@ -223,6 +223,27 @@ def test_a_leader_rescues_on_its_own_and_says_so(life, broker, db, workers, sett
     assert life.told.rescued == [("jobs", "job", "lost", "unknown")]
 
 
+def test_a_worker_evicts_its_own_session_that_the_network_forgot(life, settled):
+    # Given a worker whose connection is lost to it, while Postgres still believes in it
+    wait_until(lambda: life.liveness.may_claim, what="registered")
+    forgotten, life.liveness._connection = life.liveness._connection, None
+    life.liveness._has_lock.clear()
+    # Then it takes its lock back
+    wait_until(lambda: life.liveness.may_claim, 15, what="registered again")
+    forgotten.close()
+
+
+def test_a_frozen_leader_is_deposed(url, life, settled):
+    # Given a leader that holds the lead and beats no row
+    with psycopg2.connect(url) as frozen, frozen.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtext('callboard.leader'), 0)")
+        # Then another one leads
+        wait_until(lambda: life.liveness.leads, 20, what="the lead")
+        with pytest.raises(psycopg2.OperationalError):
+            cursor.execute("SELECT 1")
+        frozen.close()
+
+
 def test_a_late_verdict_of_a_rescued_message_changes_nothing(broker, db, work):
     # Given a message that runs in a worker, while others take that worker for dead
     started, may_end = threading.Event(), threading.Event()

@@ -68,6 +68,20 @@ def test_what_a_child_started_does_not_outlive_it(tmp_path):
     wait_until(lambda: not is_alive(grandchild))
 
 
+def test_a_killed_child_leaves_nothing_running_when_it_is_replaced(tmp_path):
+    parent = (
+        f"import subprocess, time; p = subprocess.Popen({SLEEPER!r}); "
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(p.pid)); time.sleep(60)"
+    )
+    supervisor, thread = supervised([sys.executable, "-c", parent])
+    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    orphan = int((tmp_path / "pid").read_text())
+    os.kill(supervisor.children[0].pid, signal.SIGKILL)
+    wait_until(lambda: not is_alive(orphan))
+    supervisor.request_stop()
+    thread.join(10)
+
+
 def test_a_child_that_refuses_its_configuration_ends_them_all():
     supervisor = Supervisor(
         [Child("refuses", [sys.executable, "-c", f"raise SystemExit({EXIT_HOPELESS})"]), Child("other", SLEEPER)],

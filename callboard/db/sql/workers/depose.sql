@@ -1,0 +1,13 @@
+-- End the leader's session when its heartbeat is overdue: a frozen or cut-off leader would keep the lead for hours.
+-- The leader's connection also holds its liveness lock, which tells whose it is.
+SELECT pg_terminate_backend(leader.pid)
+FROM pg_locks AS leader
+WHERE leader.locktype = 'advisory' AND leader.granted AND leader.objsubid = 2 AND leader.pid <> pg_backend_pid()
+    AND leader.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND leader.classid::bigint = (hashtext('callboard.leader')::bigint & 4294967295) AND leader.objid = 0
+    AND NOT EXISTS (
+        SELECT 1 FROM pg_locks AS own
+        JOIN callboard.workers ON workers.lock_key = own.objid::bigint
+        WHERE own.pid = leader.pid AND own.locktype = 'advisory' AND own.granted AND own.objsubid = 2
+            AND own.classid::bigint = (hashtext('callboard.worker')::bigint & 4294967295)
+            AND workers.beat_at > now() - %(beat_overdue_s)s * interval '1 second')
