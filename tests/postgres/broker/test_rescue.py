@@ -233,15 +233,22 @@ def test_a_worker_evicts_its_own_session_that_the_network_forgot(life, settled):
     forgotten.close()
 
 
-def test_a_frozen_leader_is_deposed(url, life, settled):
-    # Given a leader that holds the lead and beats no row
-    with psycopg2.connect(url) as frozen, frozen.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(hashtext('callboard.leader'), 0)")
-        # Then another one leads
-        wait_until(lambda: life.liveness.leads, 20, what="the lead")
-        with pytest.raises(psycopg2.OperationalError):
-            cursor.execute("SELECT 1")
-        frozen.close()
+@pytest.fixture
+def frozen_leader(url):
+    """A session that holds the lead and beats no row."""
+    session = psycopg2.connect(url)
+    cursor = session.cursor()
+    cursor.execute("SELECT pg_try_advisory_lock(hashtext('callboard.leader'), 0)")
+    assert cursor.fetchone() == (True,)
+    yield cursor
+    session.close()
+
+
+def test_a_frozen_leader_is_deposed(frozen_leader, life):
+    # Given the lead in the hands of a session that does nothing, another process takes it
+    wait_until(lambda: life.liveness.leads, 20, what="the lead")
+    with pytest.raises(psycopg2.OperationalError):
+        frozen_leader.execute("SELECT 1")
 
 
 def test_a_late_verdict_of_a_rescued_message_changes_nothing(broker, db, work):
