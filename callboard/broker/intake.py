@@ -197,19 +197,17 @@ class Intake:
         One process of all does this, so that the others go on; whatever such a message does to its process, it takes
         no neighbour along.
         """
-        claim = None
         if self._receiver.is_idle():
             claim = self._claimer.claim_alone(self._connection)
-            self._alone_since_clock = time.monotonic()
             self._runs_suspect = claim is not None
+            if claim is not None:
+                self._receiver.receive(claim)
+                return CONTENTION_WAIT_S
         elif self._runs_suspect or time.monotonic() - self._alone_since_clock < ALONE_PATIENCE_S:
             return CONTENTION_WAIT_S
         else:
             # A long job still runs here; the other threads are not kept from their work for it any longer.
             self._alone_again_clock = time.monotonic() + ALONE_PATIENCE_S
-        if claim is not None:
-            self._receiver.receive(claim)
-            return CONTENTION_WAIT_S
         self._claimer.end_turn_alone(self._connection)
         self._is_alone = False
         return 0.0

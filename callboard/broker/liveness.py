@@ -75,7 +75,6 @@ class Liveness:
         self._has_lock = threading.Event()
         self._stopping = threading.Event()
         self.thread = threading.Thread(target=self._run, name="callboard-liveness", daemon=True)
-        self.beat_clock = time.monotonic()
 
     @property
     def may_claim(self) -> bool:
@@ -159,7 +158,6 @@ class Liveness:
     def _tick(self) -> float:
         """Beat, lead if it falls to us, and return the pause until the next tick, s."""
         is_known, self._leads = self._execute("workers/beat", {"worker_id": self._worker_id, "leads": self._leads})[0]
-        self.beat_clock = time.monotonic()
         if not is_known:
             log.warning("worker was taken for dead; its messages run elsewhere")
             self._on_forgotten()

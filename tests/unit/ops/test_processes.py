@@ -36,6 +36,17 @@ def is_alive(pid):
     return True
 
 
+def supervised_parent(place):
+    """Supervise a child that has a child of its own; return the latter's pid too."""
+    parent = (
+        f"import subprocess, time; p = subprocess.Popen({SLEEPER!r}); "
+        f"open({str(place / 'pid')!r}, 'w').write(str(p.pid)); time.sleep(60)"
+    )
+    supervisor, thread = supervised([sys.executable, "-c", parent])
+    wait_until(lambda: (place / "pid").exists() and (place / "pid").read_text())
+    return supervisor, thread, int((place / "pid").read_text())
+
+
 def test_only_the_child_that_ended_is_replaced():
     supervisor, thread = supervised(SLEEPER, SLEEPER)
     first, second = (child.pid for child in supervisor.children)
@@ -56,26 +67,14 @@ def test_a_child_that_ignores_the_request_to_end_is_killed():
 
 
 def test_what_a_child_started_does_not_outlive_it(tmp_path):
-    parent = (
-        f"import subprocess, time; p = subprocess.Popen({SLEEPER!r}); "
-        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(p.pid)); time.sleep(60)"
-    )
-    supervisor, thread = supervised([sys.executable, "-c", parent])
-    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
-    grandchild = int((tmp_path / "pid").read_text())
+    supervisor, thread, grandchild = supervised_parent(tmp_path)
     supervisor.request_stop()
     thread.join(10)
     wait_until(lambda: not is_alive(grandchild))
 
 
 def test_a_killed_child_leaves_nothing_running_when_it_is_replaced(tmp_path):
-    parent = (
-        f"import subprocess, time; p = subprocess.Popen({SLEEPER!r}); "
-        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(p.pid)); time.sleep(60)"
-    )
-    supervisor, thread = supervised([sys.executable, "-c", parent])
-    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
-    orphan = int((tmp_path / "pid").read_text())
+    supervisor, thread, orphan = supervised_parent(tmp_path)
     os.kill(supervisor.children[0].pid, signal.SIGKILL)
     wait_until(lambda: not is_alive(orphan))
     supervisor.request_stop()
