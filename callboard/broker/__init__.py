@@ -1,9 +1,8 @@
 """The broker and what actors and senders use of it."""
 
 from callboard.broker.broker import BrokerOptions, PostgresBroker
-from callboard.broker.default import default_broker, set_default_broker
+from callboard.broker.default import default_broker, send_in, send_many, set_default_broker
 from callboard.broker.delivery import Delivery, current_delivery
-from callboard.broker.sending import send_in, send_many
 from callboard.broker.transaction import completion
 from callboard.broker.verdict import DeadReason, Decision, Outcome, Verdict
 

@@ -10,31 +10,26 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dramatiq_pg
-import psycopg2
 from dramatiq import Message
 from dramatiq.errors import QueueJoinTimeout
 from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
 
 from callboard.broker.consumer import PostgresConsumer
 from callboard.broker.delivery import Delivery, current_delivery, set_current_delivery
-from callboard.broker.outgoing import Doorbell, OutgoingRow, insert_row
+from callboard.broker.outgoing import OutgoingRow
+from callboard.broker.sending import Sender, store_in
 from callboard.broker.verdict import DeadReason, Decision, Outcome, Verdict
 from callboard.broker.worker_side import WorkerSide
 from callboard.db import Pool, sql
-from callboard.errors import BrokerUnavailable, DatabaseUnavailable, InvalidMessage, SchemaOutdated
+from callboard.errors import BrokerUnavailable, DatabaseUnavailable, InvalidMessage
 from callboard.log import get_logger
 
 log = get_logger(__name__)
-
-#: Longest time send() may take, s.
-SEND_TIMEOUT_S = 5.0
-#: Below this a new connection cannot be opened in time, s.
-RECONNECT_MIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +63,10 @@ class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
         self._options = options or BrokerOptions()
         self._worker: WorkerSide | None = None
         self._closed = threading.Event()
-        self._doorbell = Doorbell(self._ring_now)
+        self._sender = Sender(self.pool, is_prepared=lambda: self.options.listens)
         # The stock class ignores these names, so a service's own tools may show them.
         self.actor_options |= {"priority", "dedupe_key"}
-        atexit.register(self._doorbell.flush)
+        atexit.register(self._sender.doorbell.flush)
 
     @property
     def options(self) -> BrokerOptions:
@@ -110,24 +105,39 @@ class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
         if delivery is not None and delivery.is_finishing:
             self._enqueue_with_verdict(delivery, message, delay)
             return message
-        stored_id = self._store(self._row(message, delay), message)
-        if stored_id is not None and stored_id != message.message_id:
-            message = message.copy()
-            object.__setattr__(message, "message_id", stored_id)
+        row = self._row(message, delay)
+        try:
+            stored_id = self._sender.store(row)
+        except BrokerUnavailable as error:
+            raise _with_messages(error, message, [message]) from error.__cause__
+        message = _as_stored(message, stored_id)
         self.emit_after("enqueue", message, delay)
         return message
 
-    def send_in(self, connection: Any, *messages: Message[Any], delay: int | None = None) -> None:
-        """Store messages in the caller's transaction; they exist when it commits. Raises: InvalidMessage."""
-        cursor = cursor_of(connection)
+    def send_in(self, connection: Any, *messages: Message[Any], delay: int | None = None) -> list[Message[Any]]:
+        """Store messages in the caller's transaction; see callboard.send_in()."""
+        taken = store_in(connection, self._rows(messages, delay))
+        return self._sent(messages, taken, delay)
+
+    def send_many(self, messages: Iterable[Message[Any]], *, delay: int | None = None) -> list[Message[Any]]:
+        """Store many messages in one transaction; see callboard.send_many()."""
+        batch: list[Message[Any]] = []
         try:
-            for number, message in enumerate(messages):
-                self.emit_before("enqueue", message, delay)
-                # One NOTIFY a transaction: Postgres folds equal ones, and sends them at commit.
-                insert_row(cursor, self._row(message, delay), ring=number == 0)
-                self.emit_after("enqueue", message, delay)
-        finally:
-            cursor.close()
+            taken = self._sender.store_many(self._rows(_kept_in(batch, messages), delay))
+        except DatabaseUnavailable as error:
+            raise _with_messages(error, batch, batch) from error.__cause__
+        return self._sent(batch, taken, delay)
+
+    def _rows(self, messages: Iterable[Message[Any]], delay: int | None) -> Iterator[OutgoingRow]:
+        for message in messages:
+            self.emit_before("enqueue", message, delay)
+            yield self._row(message, delay)
+
+    def _sent(self, messages: Iterable[Message[Any]], taken: dict[str, str], delay: int | None) -> list[Message[Any]]:
+        sent = [_as_stored(message, taken.get(message.message_id, message.message_id)) for message in messages]
+        for message in sent:
+            self.emit_after("enqueue", message, delay)
+        return sent
 
     def _row(self, message: Message[Any], delay: int | None) -> OutgoingRow:
         actor = self.actors.get(message.actor_name)
@@ -143,41 +153,6 @@ class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
             delivery.decision = Decision(Outcome.DEAD, reason=DeadReason.INVALID)
             raise
         self.emit_after("enqueue", message, delay)
-
-    def _store(self, row: OutgoingRow, message: Message[Any]) -> str | None:
-        until = time.monotonic() + SEND_TIMEOUT_S
-        is_repeat = getattr(message, "may_be_stored", False)
-        while True:
-            try:
-                is_due = self._doorbell.is_due()
-                with self.pool.cursor(until - time.monotonic()) as cursor:
-                    stored_id = insert_row(cursor, row, ring=is_due, is_repeat=is_repeat)
-            except psycopg2.errors.UndefinedTable as error:
-                raise SchemaOutdated(f"The queue's table is missing ({error}). Run: callboard db upgrade") from error
-            except (DatabaseUnavailable, psycopg2.OperationalError) as error:
-                # The first try may have been stored although its answer was lost.
-                is_repeat = True
-                if until - time.monotonic() < RECONNECT_MIN_S:
-                    # Sending this very message again then looks into the history too.
-                    object.__setattr__(message, "may_be_stored", True)
-                    raise BrokerUnavailable(
-                        f"Message {row.message_id} for queue {row.queue_name!r} was not stored: {str(error).strip()} "
-                        "Send it again; it will not run twice for that.",
-                        message,
-                    ) from error
-                time.sleep(0.1)
-            else:
-                if not is_due:
-                    # Only now: a ring that comes before the commit finds nothing.
-                    self._doorbell.ring_later()
-                return stored_id
-
-    def _ring_now(self) -> None:
-        try:
-            with self.pool.cursor(RECONNECT_MIN_S) as cursor:
-                cursor.execute("SELECT pg_notify('callboard', '')")
-        except (DatabaseUnavailable, psycopg2.Error) as error:
-            log.debug("doorbell was not rung; the safety poll finds the message", error=str(error))
 
     # Working
 
@@ -265,7 +240,7 @@ class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
     def close(self) -> None:
         """End the worker's side, ring what is owed, and close the connections."""
         self._close_worker_side()
-        self._doorbell.flush()
+        self._sender.doorbell.flush()
         self.pool.close()
 
     def _close_worker_side(self) -> None:
@@ -315,10 +290,21 @@ def _owner(hook: Callable[..., None]) -> str:
     return type(getattr(hook, "__self__", hook)).__name__
 
 
-def cursor_of(connection: Any) -> Any:
-    """Return a DB-API cursor of a psycopg2, psycopg 3, Django or SQLAlchemy connection or session."""
-    if hasattr(connection, "get_bind") and hasattr(connection, "connection"):
-        connection = connection.connection()  # A SQLAlchemy session.
-    if hasattr(connection, "exec_driver_sql"):
-        connection = connection.connection  # A SQLAlchemy connection: the driver's own lies below.
-    return connection.cursor()
+def _kept_in(batch: list[Message[Any]], messages: Iterable[Message[Any]]) -> Iterator[Message[Any]]:
+    for message in messages:
+        batch.append(message)
+        yield message
+
+
+def _with_messages(error: DatabaseUnavailable, carried: Any, messages: Iterable[Message[Any]]) -> BrokerUnavailable:
+    """Return the error with its messages, which from now on look into the history too when they are sent again."""
+    for message in messages:
+        object.__setattr__(message, "may_be_stored", True)
+    return BrokerUnavailable(str(error), carried)
+
+
+def _as_stored(message: Message[Any], stored_id: str) -> Message[Any]:
+    """Return the message, or a copy with the id of the one that holds its place."""
+    if stored_id == message.message_id:
+        return message
+    return message.copy(message_id=stored_id)

@@ -55,11 +55,6 @@ class Claimer:
         self._full_look_clock = float("-inf")
         self._statement = Prepared("callboard_claim", sql("queue/claim"), _TYPES)
 
-    def set_up(self, cursor: Any) -> None:
-        """Get a new connection ready."""
-        if self._is_prepared:
-            self._statement.prepare(cursor)
-
     def claim(self, connection: Any, limit: int) -> Claimed:
         """Claim up to limit messages."""
         if not self.queue_names:

@@ -216,8 +216,6 @@ class Intake:
         if self._connection is not None:
             return
         self._connection = connect(self._url(), application_name="callboard intake", autocommit=True)
-        with deadline(self._connection, CALL_TIMEOUT_S), self._connection.cursor() as cursor:
-            self._claimer.set_up(cursor)
         self._listen(self._claimer.queue_names)
         if self._is_known_away:
             log.info("intake connection is back")

@@ -1,24 +1,51 @@
-"""Storing messages: how one becomes a row, and who rings the doorbell."""
+"""Storing messages: how one becomes a row, and how rows get into the queue's table."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import psycopg2
-from dramatiq import Message
+from dramatiq import Message, get_encoder
+from dramatiq.encoder import JSONEncoder
 
 from callboard.db import sql
-from callboard.errors import InvalidMessage
+from callboard.db.prepared import Prepared
+from callboard.errors import BrokerUnavailable, CallboardError, InvalidMessage
 
 #: Largest message that is stored, bytes of JSON.
 MESSAGE_BYTES_MAX = 256 * 1024
+#: Longest delay, ms: ten years.
+DELAY_MS_MAX = 10 * 365 * 86_400_000
+#: Longest dedupe key, characters.
+DEDUPE_KEY_MAX = 255
+#: How long a message waits for an open transaction that holds its dedupe key, s.
+DEDUPE_WAIT_S = 2
 #: How often the holder of a dedupe key is looked for while it changes hands.
-DEDUPE_LOOKS = 5
-#: Rings of one process are at least this far apart, s.
-RING_INTERVAL_S = 0.05
+DEDUPE_LOOKS = 20
+#: SQLSTATE of a lock that did not come free in time.
+LOCK_NOT_AVAILABLE = "55P03"
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Message))
+# What dramatiq's own encoder writes; json.dumps() with separators makes a new encoder at each call.
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+ENQUEUE = Prepared(
+    "callboard_enqueue",
+    sql("queue/enqueue"),
+    {
+        "message_id": "uuid",
+        "queue_name": "text",
+        "message": "text",
+        "priority": "integer",
+        "delay_ms": "float8",
+        "dedupe_key": "text",
+        "ring": "boolean",
+        "is_repeat": "boolean",
+    },
+)
 
 
 class OutgoingRow(NamedTuple):
@@ -28,95 +55,164 @@ class OutgoingRow(NamedTuple):
     queue_name: str
     message: str
     priority: int
-    delay_ms: int
+    delay_ms: float
     dedupe_key: str | None
+    #: An earlier send of it may have been stored although its answer was lost.
+    is_repeat: bool = False
 
     @classmethod
-    def of(cls, message: Message[Any], *, delay_ms: int | None, default_priority: int) -> OutgoingRow:
+    def of(cls, message: Message[Any], *, delay_ms: float | None, default_priority: int) -> OutgoingRow:
         """Encode a message.
 
         Raises: InvalidMessage when its arguments are no JSON, hold a NUL or a lone surrogate, or are too large.
         """
-        name = f"Message {message.message_id} for actor {message.actor_name!r}"
-        try:
-            text = message.encode().decode("utf-8")
-        except (TypeError, ValueError, UnicodeError) as error:
-            raise InvalidMessage(f"{name} is no JSON: {error}. Pass numbers, strings, lists and dicts.") from error
-        if len(text) > MESSAGE_BYTES_MAX:
-            raise InvalidMessage(
-                f"{name} has {len(text)} bytes, the limit is {MESSAGE_BYTES_MAX}. Store the data and send its id."
-            )
+        text = _text_of(message)
         options = message.options
         priority, dedupe_key = options.get("priority", default_priority), options.get("dedupe_key")
-        if not isinstance(priority, int) or not -(2**31) <= priority < 2**31:
-            raise InvalidMessage(f"{name} has priority {priority!r}. Give a whole number; lower runs first.")
-        if dedupe_key is not None and (not isinstance(dedupe_key, str) or not 0 < len(dedupe_key) <= 255):  # noqa: PLR2004 - as the error says
-            raise InvalidMessage(f"{name} has dedupe_key {dedupe_key!r}. Give a string of 1 to 255 characters.")
-        return cls(message.message_id, message.queue_name, text, priority, int(delay_ms or 0), dedupe_key)
+        if type(priority) is not int or not -(2**31) <= priority < 2**31:
+            raise _invalid(message, f"has priority {priority!r}. Give a whole number; lower runs first.")
+        if dedupe_key is not None and (not isinstance(dedupe_key, str) or not 0 < len(dedupe_key) <= DEDUPE_KEY_MAX):
+            raise _invalid(
+                message, f"has dedupe_key {dedupe_key!r}. Give a string of 1 to {DEDUPE_KEY_MAX} characters."
+            )
+        if delay_ms and not delay_ms <= DELAY_MS_MAX:
+            raise _invalid(message, f"has a delay of {delay_ms!r} ms. Give at most {DELAY_MS_MAX}: ten years.")
+        for name, value in (("queue_name", message.queue_name), ("dedupe_key", dedupe_key)):
+            if value is not None and not (value.isascii() and "\0" not in value) and not _is_storable(value):
+                raise _invalid(message, f"has {name} {value!r}, which holds a NUL or half a surrogate pair.")
+        is_repeat = getattr(message, "may_be_stored", False)
+        return cls(message.message_id, message.queue_name, text, priority, max(delay_ms or 0, 0), dedupe_key, is_repeat)
 
 
-def insert_row(cursor: Any, row: OutgoingRow, *, ring: bool = True, is_repeat: bool = False) -> str | None:
+def _text_of(message: Message[Any]) -> str:
+    try:
+        if type(get_encoder()) is JSONEncoder:
+            text = _encode({name: getattr(message, name) for name in _FIELDS})
+        else:
+            text = message.encode().decode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _invalid(message, f"is no JSON: {error}. Pass numbers, strings, lists and dicts.") from error
+    size_bytes = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+    if size_bytes > MESSAGE_BYTES_MAX:
+        raise _invalid(
+            message, f"has {size_bytes} bytes, the limit is {MESSAGE_BYTES_MAX}. Store the data and send its id."
+        )
+    # Only a text with one of these escapes can hold what Postgres refuses; most of those that do are emoji.
+    if ("\\u0000" in text or "\\ud" in text or not text.isascii()) and not _is_storable(json.loads(text)):
+        raise _invalid(message, "cannot be stored: a text in it holds a NUL or half a surrogate pair. Remove it.")
+    return text
+
+
+def _is_storable(value: Any) -> bool:
+    """Tell whether all texts in a JSON value are such that Postgres can keep."""
+    match value:
+        case str():
+            try:
+                return b"\0" not in value.encode()
+            except UnicodeEncodeError:
+                return False
+        case dict():
+            return all(_is_storable(key) and _is_storable(item) for key, item in value.items())
+        case list():
+            return all(map(_is_storable, value))
+    return True
+
+
+def _invalid(message: Message[Any], what: str) -> InvalidMessage:
+    return InvalidMessage(f"Message {message.message_id} for actor {message.actor_name!r} {what}")
+
+
+def insert_row(
+    cursor: Any,
+    row: OutgoingRow,
+    *,
+    ring: bool = True,
+    is_prepared: bool = False,
+    sets_wait: bool = False,
+) -> str:
     """Store a row and return the id that holds its place: its own, or the first one of its dedupe key.
 
-    None: the id was there before, or (is_repeat) has ended meanwhile. Raises: InvalidMessage.
+    is_prepared and sets_wait are for connections of ours in autocommit: with sets_wait, an open transaction with the
+    same dedupe key is waited for DEDUPE_WAIT_S.
+    Raises: InvalidMessage; BrokerUnavailable when the holder of the key neither committed nor went.
     """
-    parameters = {**row._asdict(), "ring": ring, "is_repeat": is_repeat}
-    stored: str | None = None
-    # A statement that waited for another sender of the same key does not see what that one stored; the next one does.
-    for _ in range(1 if row.dedupe_key is None else DEDUPE_LOOKS):
-        try:
-            cursor.execute(sql("queue/enqueue"), parameters)
-        except (psycopg2.DataError, psycopg2.errors.ProgramLimitExceeded) as error:
-            raise InvalidMessage(
-                f"Message {row.message_id} for queue {row.queue_name!r} cannot be stored: {str(error).strip()}"
+    parameters = {**row._asdict(), "ring": ring}
+    before = f"SET LOCAL lock_timeout = '{DEDUPE_WAIT_S}s';" if sets_wait and row.dedupe_key is not None else ""
+    with _refusals(f"Message {row.message_id} for queue {row.queue_name!r}", row.dedupe_key):
+        # A statement that waited for another sender does not see what that one stored; the next one does.
+        for _ in range(DEDUPE_LOOKS):
+            if is_prepared:
+                ENQUEUE.execute(cursor, parameters, before=before)
+            else:
+                cursor.execute(before + sql("queue/enqueue"), parameters)
+            stored: str | None = cursor.fetchone()[0]
+            if stored is not None:
+                return stored
+    raise BrokerUnavailable(
+        f"Message {row.message_id} for queue {row.queue_name!r} was not stored: dedupe_key {row.dedupe_key!r} "
+        "changed hands all the time. Send it again."
+    )
+
+
+def insert_rows(cursor: Any, rows: Sequence[OutgoingRow], *, ring: bool = True) -> dict[str, str]:
+    """Store rows in one statement, in their order; return the holder's id for each row that is not in the queue itself.
+
+    Raises: InvalidMessage, BrokerUnavailable, as insert_row().
+    """
+    parameters = {
+        "message_ids": pg_array(row.message_id for row in rows),
+        "queue_names": pg_array(row.queue_name for row in rows),
+        "messages": pg_array(row.message for row in rows),
+        "priorities": pg_array(str(row.priority) for row in rows),
+        "delays_ms": pg_array(str(row.delay_ms) for row in rows),
+        "dedupe_keys": pg_array(row.dedupe_key for row in rows),
+        "is_repeat": any(row.is_repeat for row in rows),
+    }
+    keys = [row.dedupe_key for row in rows if row.dedupe_key is not None]
+    with _refusals(f"One of {len(rows)} messages", keys[0] if len(keys) == 1 else None):
+        cursor.execute(sql("queue/enqueue_many"), {**parameters, "ring": ring})
+        if cursor.fetchone()[0] == len(rows):
+            return {}
+        cursor.execute(sql("queue/find_places"), parameters)
+        holders: dict[str, str] = dict(cursor.fetchall())
+    for row in rows:
+        if row.message_id not in holders:
+            holders[row.message_id] = insert_row(cursor, row, ring=False)
+    return {sent: holder for sent, holder in holders.items() if sent != holder}
+
+
+def pg_array(values: Any) -> str:
+    """Write texts as the literal of a Postgres array: one string to send, where a list would be one for each item."""
+    quoted = [
+        "NULL" if value is None else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values
+    ]
+    return "{" + ",".join(quoted) + "}"
+
+
+@contextmanager
+def _refusals(name: str, dedupe_key: str | None) -> Iterator[None]:
+    """Say in our terms what the driver, whichever it is, raises about a row."""
+    try:
+        yield
+    except CallboardError:
+        raise
+    except Exception as error:
+        code = _sqlstate(error)
+        if code == LOCK_NOT_AVAILABLE:
+            held = "its dedupe_key" if dedupe_key is None else f"dedupe_key {dedupe_key!r}"
+            raise BrokerUnavailable(
+                f"{name} was not stored: a transaction that sent {held} is still open after a wait. "
+                "Commit or end that one, then send again."
             ) from error
-        stored = cursor.fetchone()[0]
-        if stored is not None:
-            break
-    return stored
+        if code[:2] == "22" or code == "54000" or (not code and isinstance(error, ValueError)):
+            raise InvalidMessage(f"{name} cannot be stored: {str(error).strip()}") from error
+        raise
 
 
-class Doorbell:
-    """Ring at once when the last ring is a while ago, else once at the end of the interval.
-
-    ring_now sends one NOTIFY in a transaction of its own. What a process that dies in between would
-    have rung for, the workers' safety poll finds.
-    """
-
-    def __init__(self, ring_now: Callable[[], None]) -> None:
-        self._ring_now = ring_now
-        self._lock = threading.Lock()
-        self._rang_at = float("-inf")
-        self._later: threading.Timer | None = None
-
-    def is_due(self) -> bool:
-        """Tell whether the caller should ring with its own statement; if not, it calls ring_later() after it."""
-        with self._lock:
-            is_due = self._rang_at + RING_INTERVAL_S <= time.monotonic()
-            if is_due:
-                self._rang_at = time.monotonic()
-            return is_due
-
-    def ring_later(self) -> None:
-        """Ring at the end of the interval for what is committed by now."""
-        with self._lock:
-            # A timer that was started before a fork does not run in the child.
-            if self._later is None or not self._later.is_alive():
-                wait_s = max(self._rang_at + RING_INTERVAL_S - time.monotonic(), 0)
-                self._later = threading.Timer(wait_s, self._ring_late)
-                self._later.daemon = True
-                self._later.start()
-
-    def flush(self) -> None:
-        """Ring now if a ring is owed, at the end of the process."""
-        with self._lock:
-            owed, self._later = self._later, None
-        if owed is not None and owed.is_alive():
-            owed.cancel()
-            self._ring_now()
-
-    def _ring_late(self) -> None:
-        with self._lock:
-            self._rang_at = time.monotonic()
-            self._later = None
-        self._ring_now()
+def _sqlstate(error: BaseException) -> str:
+    """Return the SQLSTATE that psycopg2, psycopg 3, or Django or SQLAlchemy around them report, or an empty text."""
+    for found in (error, error.__cause__):
+        code = getattr(found, "pgcode", None) or getattr(found, "sqlstate", None)
+        if code:
+            return str(code)
+    return ""

@@ -1,30 +1,145 @@
-"""Sending without an actor's .send(): in the caller's transaction, or many at once."""
+"""The sending half of a broker: one message in one round trip, or many in few, within a deadline."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
-from dramatiq import Message
+import psycopg2
 
-from callboard.broker.default import default_broker
+from callboard.broker.doorbell import Doorbell
+from callboard.broker.outgoing import DEDUPE_WAIT_S, OutgoingRow, insert_row, insert_rows
+from callboard.db import Pool
+from callboard.errors import BrokerUnavailable, DatabaseUnavailable, SchemaOutdated
+from callboard.log import get_logger
+
+log = get_logger(__name__)
+
+#: Longest time a send may take, s.
+SEND_TIMEOUT_S = 5.0
+#: Longest time the whole of many messages may take, s.
+SEND_MANY_TIMEOUT_S = 300.0
+#: Below this a new connection cannot be opened in time, s.
+RECONNECT_MIN_S = 2.0
+#: Messages of one statement.
+CHUNK = 1_000
 
 
-def send_in(connection: Any, *messages: Message[Any]) -> None:
-    """Store messages in the caller's transaction, so that they exist exactly if it commits.
+class Sender:
+    """Stores rows through a pool and rings the doorbell for them."""
 
-    connection may be psycopg2's, psycopg 3's, Django's, or a SQLAlchemy connection or session.
-    Build messages with some_actor.message(...). Raises: InvalidMessage.
+    def __init__(self, pool: Pool, *, is_prepared: Callable[[], bool]) -> None:
+        self._pool = pool
+        #: False behind PgBouncer in transaction mode; asked at the first message.
+        self._is_prepared = is_prepared
+        self.doorbell = Doorbell(self._ring)
+
+    def store(self, row: OutgoingRow) -> str:
+        """Store a row within SEND_TIMEOUT_S and return the id that holds its place.
+
+        Raises: BrokerUnavailable, InvalidMessage, SchemaOutdated.
+        """
+        until = time.monotonic() + SEND_TIMEOUT_S
+        while True:
+            is_due = self.doorbell.is_due()
+            try:
+                with _in_our_terms(), self._pool.statement(until - time.monotonic()) as cursor:
+                    stored_id = insert_row(cursor, row, ring=is_due, is_prepared=self._is_prepared(), sets_wait=True)
+            except BrokerUnavailable:
+                raise  # The database has answered: it is the dedupe key that does not come free.
+            except (DatabaseUnavailable, psycopg2.OperationalError) as error:
+                # The first try may have been stored although its answer was lost.
+                row = row._replace(is_repeat=True)
+                if until - time.monotonic() < RECONNECT_MIN_S:
+                    raise BrokerUnavailable(
+                        f"Message {row.message_id} for queue {row.queue_name!r} was not stored: {str(error).strip()} "
+                        "Send it again; it will not run twice for that."
+                    ) from error
+                time.sleep(0.1)
+            else:
+                if not is_due:
+                    # Only now: a ring that comes before the commit finds nothing.
+                    self.doorbell.ring_later()
+                return stored_id
+
+    def store_many(self, rows: Iterable[OutgoingRow]) -> dict[str, str]:
+        """Store rows in one transaction, all or none; return the holder's id of each whose place was taken.
+
+        While the database takes one chunk, the caller's thread makes the next one.
+        Raises: DatabaseUnavailable, BrokerUnavailable, InvalidMessage, SchemaOutdated.
+        """
+        rows, holders = iter(rows), {}
+        with (
+            _in_our_terms(),
+            self._pool.connection(SEND_MANY_TIMEOUT_S) as connection,
+            connection.cursor() as cursor,
+            ThreadPoolExecutor(max_workers=1, thread_name_prefix="callboard-send") as writer,
+        ):
+            writing: Future[dict[str, str]] | None = None
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{DEDUPE_WAIT_S}s",))
+            while chunk := list(islice(rows, CHUNK)):
+                if writing is not None:
+                    holders.update(writing.result())
+                writing = writer.submit(insert_rows, cursor, chunk)
+            if writing is not None:
+                holders.update(writing.result())
+        return holders
+
+    def _ring(self) -> None:
+        try:
+            with self._pool.statement(RECONNECT_MIN_S) as cursor:
+                cursor.execute("SELECT pg_notify('callboard', '')")
+        except (DatabaseUnavailable, psycopg2.Error) as error:
+            log.debug("doorbell was not rung; the safety poll finds the message", error=str(error))
+
+
+def store_in(connection: Any, rows: Iterable[OutgoingRow]) -> dict[str, str]:
+    """Store rows in the caller's transaction; return the holder's id of each whose place was taken.
+
+    Raises: InvalidMessage, BrokerUnavailable; the transaction is over then, as after any error in it.
     """
-    default_broker().send_in(connection, *messages)
+    rows, holders = iter(rows), {}
+    cursor = cursor_of(connection)
+    try:
+        while chunk := list(islice(rows, CHUNK)):
+            with _dedupe_wait(cursor, chunk):
+                # One NOTIFY a transaction: Postgres folds equal ones, and sends them at commit.
+                holders.update(insert_rows(cursor, chunk))
+    finally:
+        cursor.close()
+    return holders
 
 
-def send_many(messages: Iterable[Message[Any]]) -> list[Message[Any]]:
-    """Store many messages in one transaction and return them; all are stored or none.
+def cursor_of(connection: Any) -> Any:
+    """Return a DB-API cursor of a psycopg2, psycopg 3, Django or SQLAlchemy connection or session."""
+    if hasattr(connection, "get_bind") and hasattr(connection, "connection"):
+        connection = connection.connection()  # A SQLAlchemy session.
+    if hasattr(connection, "exec_driver_sql"):
+        connection = connection.connection  # A SQLAlchemy connection: the driver's own lies below.
+    return connection.cursor()
 
-    Raises: InvalidMessage, DatabaseUnavailable.
-    """
-    broker, batch = default_broker(), list(messages)
-    with broker.pool.connection(60) as connection:
-        broker.send_in(connection, *batch)
-    return batch
+
+@contextmanager
+def _dedupe_wait(cursor: Any, rows: list[OutgoingRow]) -> Iterator[None]:
+    """Wait DEDUPE_WAIT_S at most for a transaction that holds a dedupe key; the caller's own limit comes back after."""
+    if all(row.dedupe_key is None for row in rows):
+        yield
+        return
+    cursor.execute("SELECT current_setting('lock_timeout')")
+    [before] = cursor.fetchone()
+    cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{DEDUPE_WAIT_S}s",))
+    yield
+    # Not after an error: the transaction has failed then, and its end undoes the setting.
+    cursor.execute("SELECT set_config('lock_timeout', %s, true)", (before,))
+
+
+@contextmanager
+def _in_our_terms() -> Iterator[None]:
+    try:
+        yield
+    except psycopg2.errors.UndefinedTable as error:
+        raise SchemaOutdated(f"The queue's table is missing ({error}). Run: callboard db upgrade") from error

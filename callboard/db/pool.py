@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_UNKNOWN
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_UNKNOWN, parse_dsn
 
 from callboard.db.deadline import deadline
 from callboard.errors import DatabaseUnavailable
@@ -35,8 +35,18 @@ _PARAMETERS: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
     # Stock dramatiq-pg writes local times into timestamptz columns; one zone keeps ours comparable.
-    "options": "-c timezone=UTC -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s",
+    # Claims and verdicts are written for READ COMMITTED; a database may have another default.
+    "options": "-c timezone=UTC -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s"
+    r" -c default_transaction_isolation=read\ committed",
 }
+
+
+class Connection(psycopg2.extensions.connection):
+    """A psycopg2 connection that knows which statements were prepared on it."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.prepared_names: set[str] = set()
 
 
 def connect(
@@ -50,9 +60,15 @@ def connect(
 
     Raises: DatabaseUnavailable.
     """
-    limits = {**_PARAMETERS, "connect_timeout": min(max(int(timeout_s), CONNECT_TIMEOUT_MIN_S), CONNECT_TIMEOUT_S)}
+    # What the URL asks for comes last and so counts; given apart, ours would take its place.
+    options = f"{_PARAMETERS['options']} {parse_dsn(url).get('options', '')}".strip()
+    limits = {
+        **_PARAMETERS,
+        "options": options,
+        "connect_timeout": min(max(int(timeout_s), CONNECT_TIMEOUT_MIN_S), CONNECT_TIMEOUT_S),
+    }
     try:
-        connection = psycopg2.connect(url, application_name=application_name, **limits)
+        connection = psycopg2.connect(url, application_name=application_name, connection_factory=Connection, **limits)
     except CONNECTION_ERRORS as error:
         raise DatabaseUnavailable(f"Postgres cannot be reached: {str(error).strip()}") from error
     connection.autocommit = autocommit
@@ -128,6 +144,7 @@ class Pool:
             connection.close()
         finally:
             if not connection.closed:
+                connection.autocommit = False
                 self._idle.append(connection)
             with contextlib.suppress(ValueError):
                 self._free.release()
@@ -141,7 +158,7 @@ class Pool:
         until = time.monotonic() + timeout_s
         connection = self.getconn(timeout_s)
         try:
-            with deadline(connection, max(until - time.monotonic(), 0.05)):
+            with _losses(connection), deadline(connection, max(until - time.monotonic(), 0.05)):
                 try:
                     yield connection
                 except BaseException:
@@ -150,10 +167,22 @@ class Pool:
                         connection.rollback()
                     raise
                 connection.commit()
-        except CONNECTION_ERRORS as error:
-            if isinstance(error, psycopg2.OperationalError) and not connection.closed:
-                raise  # A statement's own trouble (a lock timeout, a full disk): the connection is fine.
-            raise DatabaseUnavailable(str(error).strip() or "The connection to Postgres was lost.") from error
+        finally:
+            self.putconn(connection)
+
+    @contextmanager
+    def statement(self, timeout_s: float = CALL_TIMEOUT_S) -> Iterator[Any]:
+        """Lend a cursor whose every statement is a transaction of its own, in one round trip.
+
+        timeout_s bounds the whole block. Raises: DatabaseUnavailable when the connection was lost.
+        """
+        until = time.monotonic() + timeout_s
+        connection = self.getconn(timeout_s)
+        try:
+            connection.autocommit = True
+            left_s = max(until - time.monotonic(), 0.05)
+            with _losses(connection), deadline(connection, left_s), connection.cursor() as cursor:
+                yield cursor
         finally:
             self.putconn(connection)
 
@@ -167,6 +196,16 @@ class Pool:
         """Close the idle connections."""
         while self._idle:
             self._idle.pop().close()
+
+
+@contextmanager
+def _losses(connection: Any) -> Iterator[None]:
+    try:
+        yield
+    except CONNECTION_ERRORS as error:
+        if isinstance(error, psycopg2.OperationalError) and not connection.closed:
+            raise  # A statement's own trouble (a lock timeout, a full disk): the connection is fine.
+        raise DatabaseUnavailable(str(error).strip() or "The connection to Postgres was lost.") from error
 
 
 def _is_quiet(connection: Any) -> bool:

@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import psycopg2
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
 class Prepared:
-    """A statement with %(name)s parameters, prepared once a connection under its own name.
+    """A statement with %(name)s parameters, prepared at its first use on a connection, in the same round trip.
 
-    types gives each parameter's Postgres type. PgBouncer in transaction mode forgets prepared statements; run the
-    plain text there.
+    types gives each parameter's Postgres type. For connections in autocommit. Behind a PgBouncer in transaction mode,
+    which hands the session to others, a statement may be gone; then its plain text runs.
     """
 
     def __init__(self, name: str, text: str, types: Mapping[str, str]) -> None:
-        self._name = name
+        self._text = text
         self._order: Sequence[str] = tuple(types)
         numbers = {parameter: f"${number}" for number, parameter in enumerate(types, start=1)}
         body = _PARAMETER.sub(lambda found: numbers[found[1]], text)
-        self._prepare = f"PREPARE {name} ({', '.join(types.values())}) AS {body}"
-        self._execute = f"EXECUTE {name} ({', '.join(f'%({parameter})s' for parameter in types)})"
+        # The checksum tells versions of a statement apart where a pooler lets them share a session.
+        self.name = f"{name}_{zlib.crc32(body.encode()):08x}"
+        self._prepare = f"PREPARE {self.name} ({', '.join(types.values())}) AS {body};"
+        self._execute = f"EXECUTE {self.name} ({', '.join(f'%({parameter})s' for parameter in types)})"
 
-    def prepare(self, cursor: Any) -> None:
-        """Prepare the statement on the cursor's connection."""
-        cursor.execute(self._prepare)
-
-    def execute(self, cursor: Any, parameters: Mapping[str, Any]) -> None:
-        cursor.execute(self._execute, {name: parameters[name] for name in self._order})
+    def execute(self, cursor: Any, parameters: Mapping[str, Any], *, before: str = "") -> None:
+        """Run the statement; before is SQL that goes ahead of it in its transaction."""
+        known: set[str] = cursor.connection.prepared_names
+        prepare = "" if self.name in known else self._prepare
+        try:
+            cursor.execute(f"{before}{prepare}{self._execute}", parameters)
+        except psycopg2.errors.DuplicatePreparedStatement:
+            cursor.execute(f"{before}{self._execute}", parameters)
+        except psycopg2.errors.InvalidSqlStatementName:
+            known.discard(self.name)
+            cursor.execute(f"{before}{self._text}", parameters)
+            return
+        known.add(self.name)

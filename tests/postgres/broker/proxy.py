@@ -21,14 +21,14 @@ class Proxy:
         #: Reads and acknowledges, forwards nothing.
         self.is_silent = False
         self._before_loss: Callable[[], object] | None = None
-        self._marker = b"COMMIT"
+        self._marker = b""
         self._sockets: list[socket.socket] = []
 
     @property
     def url(self) -> str:
         return f"postgresql://postgres@127.0.0.1:{self._listener.getsockname()[1]}{self._database}"
 
-    def lose_next_answer(self, then: Callable[[], object], to: bytes = b"COMMIT") -> None:
+    def lose_next_answer(self, then: Callable[[], object], to: bytes) -> None:
         """Forward the next request that holds `to`, keep its answer, call then(), and cut the connection."""
         self._marker, self._before_loss = to, then
 

@@ -135,7 +135,7 @@ def test_without_a_database_send_fails_and_carries_the_message():
 
 def test_a_network_that_swallows_everything_is_noticed(broker, url, db, monkeypatch):
     # Given a connection through a proxy that acknowledges every packet
-    monkeypatch.setattr("callboard.broker.broker.SEND_TIMEOUT_S", 2.5)
+    monkeypatch.setattr("callboard.broker.sending.SEND_TIMEOUT_S", 2.5)
     with Proxy(url) as proxy:
         remote = make_broker(proxy.url)
         remote.enqueue(message("before"))
@@ -162,7 +162,8 @@ def test_a_send_whose_answer_was_lost_does_not_run_twice(url, db):
                 "(message_id, outcome, queue_name, message, priority, attempt, retries, lost_workers, generation, "
                 "enqueued_at, available_at) "
                 "SELECT message_id, 'done', queue_name, message, 0, 1, 0, 0, 0, now(), now() FROM done"
-            )
+            ),
+            to=b"EXECUTE callboard_enqueue",
         )
         # When send repeats it by itself
         remote.enqueue(message("once"))

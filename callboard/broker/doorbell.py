@@ -1,0 +1,56 @@
+"""The doorbell's sending side: one empty NOTIFY for many messages, never more often than the interval."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+#: Rings of one process are at least this far apart, s.
+RING_INTERVAL_S = 0.05
+
+
+class Doorbell:
+    """Ring at once when the last ring is a while ago, else once at the end of the interval.
+
+    ring_now sends one NOTIFY in a transaction of its own. What a process that dies in between would
+    have rung for, the workers' safety poll finds.
+    """
+
+    def __init__(self, ring_now: Callable[[], None]) -> None:
+        self._ring_now = ring_now
+        self._lock = threading.Lock()
+        self._rang_at = float("-inf")
+        self._later: threading.Timer | None = None
+
+    def is_due(self) -> bool:
+        """Tell whether the caller should ring with its own statement; if not, it calls ring_later() after it."""
+        with self._lock:
+            is_due = self._rang_at + RING_INTERVAL_S <= time.monotonic()
+            if is_due:
+                self._rang_at = time.monotonic()
+            return is_due
+
+    def ring_later(self) -> None:
+        """Ring at the end of the interval for what is committed by now."""
+        with self._lock:
+            # A timer that was started before a fork does not run in the child.
+            if self._later is None or not self._later.is_alive():
+                wait_s = max(self._rang_at + RING_INTERVAL_S - time.monotonic(), 0)
+                self._later = threading.Timer(wait_s, self._ring_late)
+                self._later.daemon = True
+                self._later.start()
+
+    def flush(self) -> None:
+        """Ring now if a ring is owed, at the end of the process."""
+        with self._lock:
+            owed, self._later = self._later, None
+        if owed is not None and owed.is_alive():
+            owed.cancel()
+            self._ring_now()
+
+    def _ring_late(self) -> None:
+        with self._lock:
+            self._rang_at = time.monotonic()
+            self._later = None
+        self._ring_now()

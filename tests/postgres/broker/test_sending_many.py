@@ -1,0 +1,257 @@
+"""Sending many at once, in the caller's transaction, and with a dedupe key that others want too."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+
+import django
+import django.conf
+import django.db.utils
+import dramatiq
+import psycopg
+import psycopg2
+import pytest
+import sqlalchemy
+import sqlalchemy.orm
+
+from callboard.broker import PostgresBroker
+from callboard.broker.sending import CHUNK
+from callboard.errors import BrokerUnavailable, InvalidMessage
+from tests.postgres.broker.conftest import make_broker
+from tests.postgres.broker.proxy import Proxy
+
+
+def message(*args, **options):
+    return dramatiq.Message(queue_name="emails", actor_name="mail", args=args, kwargs={}, options=options)
+
+
+def stored(db):
+    return [row[0] for row in db("SELECT message #>> '{args,0}' FROM dramatiq.queue ORDER BY seq")]
+
+
+def test_many_messages_are_stored_in_their_order(broker, db):
+    count = 2 * CHUNK + 3
+    sent = broker.send_many(message(number) for number in range(count))
+    assert stored(db) == [str(number) for number in range(count)]
+    ids = [row[0] for row in db("SELECT message_id::text FROM dramatiq.queue ORDER BY seq")]
+    assert [each.message_id for each in sent] == ids
+
+
+def test_many_messages_keep_delay_priority_and_texts_of_any_kind(broker, db):
+    nasty = 'quote " backslash \\ brace } comma , NULL \n tab \t ж 🎭 \\u0000'
+    broker.send_many([message(nasty, priority=-3), message("NULL")], delay=60_000)
+    [(text, priority, waits), (null, _, _)] = db(
+        "SELECT message #>> '{args,0}', priority, available_at > now() + interval '50 s' "
+        "FROM dramatiq.queue ORDER BY seq"
+    )
+    assert (text, priority, waits, null) == (nasty, -3, True, "NULL")
+
+
+@pytest.mark.parametrize("place", [0, CHUNK + 1])
+def test_of_many_messages_all_are_stored_or_none(broker, db, place):
+    batch = [message(number) for number in range(CHUNK + 10)]
+    batch[place] = message("\x00")
+    with pytest.raises(InvalidMessage, match=batch[place].message_id):
+        broker.send_many(batch)
+    assert stored(db) == []
+    assert broker.send_many([]) == []
+
+
+def test_what_postgres_alone_can_refuse_is_an_invalid_message_too(broker, db):
+    batch = [message("good"), dramatiq.Message("emails", "mail", (), {}, {}, message_id="no-uuid")]
+    with pytest.raises(InvalidMessage, match=r"One of 2 messages cannot be stored: .*no-uuid"):
+        broker.send_many(batch)
+    assert stored(db) == []
+
+
+def test_many_messages_with_one_dedupe_key_are_the_first_of_them(broker, db):
+    first = broker.enqueue(message("there", dedupe_key="k"))
+    sent = broker.send_many(
+        [message("a"), message("b", dedupe_key="k"), message("c", dedupe_key="new"), message("d", dedupe_key="new")]
+    )
+    assert stored(db) == ["there", "a", "c"]
+    assert sent[1].message_id == first.message_id
+    assert sent[3].message_id == sent[2].message_id != first.message_id
+
+
+def test_many_messages_sent_again_after_their_answer_was_lost_run_once(url, db):
+    # Given a batch that was stored, but the answer to its commit never came, and a part of which is done meanwhile
+    with Proxy(url) as proxy:
+        remote = make_broker(proxy.url)
+        remote.enqueue(message("warm-up"))
+        db("DELETE FROM dramatiq.queue")
+        done = (
+            "WITH done AS (DELETE FROM dramatiq.queue WHERE message #>> '{args,0}' = 'a' RETURNING *) "
+            "INSERT INTO callboard.message_history (message_id, outcome, queue_name, message, priority, attempt, "
+            "retries, lost_workers, generation, enqueued_at, available_at) "
+            "SELECT message_id, 'done', queue_name, message, 0, 1, 0, 0, 0, now(), now() FROM done"
+        )
+        proxy.lose_next_answer(lambda: db(done), to=b"COMMIT")
+        with pytest.raises(BrokerUnavailable) as caught:
+            remote.send_many([message("a"), message("b")])
+        # When what the error carries is sent again
+        again = remote.send_many(caught.value.message)
+        remote.close()
+    # Then nothing of it is there twice
+    assert stored(db) == ["b"]
+    assert [each.args[0] for each in again] == ["a", "b"]
+    assert db("SELECT count(*) FROM callboard.message_history") == [(1,)]
+
+
+def test_32_racing_senders_of_one_dedupe_key_store_one_message_at_a_time(url, db):
+    # Given a worker that ends the message again and again while 32 threads of two brokers send it
+    brokers, ids, ended = [make_broker(url), make_broker(url)], [], set()
+    start = threading.Barrier(33)
+
+    def send(number: int) -> None:
+        start.wait()
+        ids.extend(brokers[number % 2].enqueue(message(number, dedupe_key="k")).message_id for _ in range(5))
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(32)]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    while any(thread.is_alive() for thread in threads):
+        rows = db("SELECT message_id::text FROM dramatiq.queue")
+        assert len(rows) <= 1
+        ended |= {row[0] for row in db("DELETE FROM dramatiq.queue RETURNING message_id::text")}
+    for broker in brokers:
+        broker.close()
+    # Then every send was told an id that was stored
+    left = {row[0] for row in db("SELECT message_id::text FROM dramatiq.queue")}
+    assert len(ids) == 160
+    assert set(ids) <= ended | left
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_dedupe_key_in_an_open_transaction_is_waited_for_and_then_named(broker, url, db, many):
+    # Given a transaction that has sent the key and stays open
+    with contextlib.closing(psycopg2.connect(url)) as holder:
+        [held] = broker.send_in(holder, message("first", dedupe_key="k"))
+        # When another sends it, too
+        begun = time.monotonic()
+        with pytest.raises(BrokerUnavailable, match="dedupe_key 'k' is still open"):
+            broker.send_many([message(dedupe_key="k")]) if many else broker.enqueue(message(dedupe_key="k"))
+        assert time.monotonic() - begun < 4.5
+        # Then it gets the first one's id as soon as that one is committed
+        holder.commit()
+    assert broker.enqueue(message(dedupe_key="k")).message_id == held.message_id
+    assert stored(db) == ["first"]
+
+
+def test_a_sender_behind_an_open_transaction_gets_the_place_when_that_one_rolls_back(broker, url, db):
+    with contextlib.closing(psycopg2.connect(url)) as holder:
+        broker.send_in(holder, message("first", dedupe_key="k"))
+        sent = []
+        thread = threading.Thread(target=lambda: sent.append(broker.enqueue(message("second", dedupe_key="k"))))
+        thread.start()
+        holder.rollback()
+        thread.join(10)
+    assert stored(db) == ["second"]
+    assert db("SELECT message_id::text FROM dramatiq.queue") == [(sent[0].message_id,)]
+
+
+def test_two_transactions_with_one_dedupe_key_end_in_a_clear_error(broker, url, db):
+    with contextlib.closing(psycopg2.connect(url)) as holder, contextlib.closing(psycopg2.connect(url)) as other:
+        broker.send_in(holder, message("first", dedupe_key="k"))
+        with pytest.raises(BrokerUnavailable, match="dedupe_key 'k'"):
+            broker.send_in(other, message("second", dedupe_key="k"))
+        other.rollback()
+        holder.commit()
+    assert stored(db) == ["first"]
+
+
+def test_send_in_leaves_the_callers_lock_timeout_as_it_was(broker, url):
+    with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SET LOCAL lock_timeout = '7s'")
+        broker.send_in(connection, message(dedupe_key="k"))
+        cursor.execute("SHOW lock_timeout")
+        assert cursor.fetchone() == ("7s",)
+
+
+def test_under_repeatable_read_a_key_is_found_or_the_transaction_fails_to_serialize(broker, url, db):
+    with contextlib.closing(psycopg2.connect(url)) as connection:
+        connection.set_session(isolation_level="REPEATABLE READ")
+        # Given a key that is there before the transaction begins: its id is returned
+        first = broker.enqueue(message("first", dedupe_key="old"))
+        [sent] = broker.send_in(connection, message("second", dedupe_key="old"))
+        assert sent.message_id == first.message_id
+        # When a key is taken after the transaction's first look, Postgres asks to run the transaction again
+        broker.enqueue(message("third", dedupe_key="new"))
+        with pytest.raises(psycopg2.errors.SerializationFailure):
+            broker.send_in(connection, message("fourth", dedupe_key="new"))
+        connection.rollback()
+        # Then the second run finds it
+        [again] = broker.send_in(connection, message("fourth", dedupe_key="new"))
+        connection.commit()
+    assert stored(db) == ["first", "third"]
+    assert again.message_id != sent.message_id
+
+
+def test_our_own_connections_read_committed_whatever_the_database_says(url, db):
+    [(name,)] = db("SELECT current_database()")
+    db(f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = 'serializable'")
+    broker = make_broker(url)
+    with broker.pool.cursor() as cursor:
+        cursor.execute("SHOW transaction_isolation")
+        assert cursor.fetchone() == ("read committed",)
+    broker.close()
+
+
+def test_send_in_takes_the_connections_of_every_driver(broker, url, db):
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg2://", creator=lambda: psycopg2.connect(url), poolclass=sqlalchemy.NullPool
+    )
+    with engine.begin() as connection:
+        broker.send_in(connection, message("sqlalchemy"))
+    with sqlalchemy.orm.Session(engine) as session, session.begin():
+        broker.send_in(session, message("session", dedupe_key="k"))
+    with psycopg.connect(url) as connection:
+        broker.send_in(connection, message("psycopg 3"), message("twice", dedupe_key="k"))
+    with django_connection(url) as connection:
+        broker.send_in(connection, message("django"), message("twice", dedupe_key="k"))
+    assert stored(db) == ["sqlalchemy", "session", "psycopg 3", "django"]
+
+
+def test_a_held_dedupe_key_is_named_through_every_driver(broker, url, db):
+    with contextlib.closing(psycopg2.connect(url)) as holder:
+        broker.send_in(holder, message("first", dedupe_key="k"))
+        with pytest.raises(BrokerUnavailable, match="'k'"), psycopg.connect(url) as connection:
+            broker.send_in(connection, message(dedupe_key="k"))
+        with pytest.raises(BrokerUnavailable, match="'k'"), django_connection(url) as connection:
+            broker.send_in(connection, message(dedupe_key="k"))
+
+
+@contextlib.contextmanager
+def django_connection(url: str):
+    """Lend a connection of Django's to the test's database, inside a transaction that commits."""
+    if not django.conf.settings.configured:
+        django.conf.settings.configure()
+        django.setup()
+    parts = psycopg2.extensions.parse_dsn(url)
+    engine = {"ENGINE": "django.db.backends.postgresql", "NAME": parts["dbname"], "USER": parts["user"]}
+    connection = django.db.utils.ConnectionHandler({"default": {**engine, "HOST": parts["host"]}})["default"]
+    try:
+        connection.set_autocommit(False)
+        yield connection
+        connection.commit()
+    finally:
+        connection.close()
+
+
+def test_a_pooler_that_shares_sessions_is_no_obstacle_to_sending(broker: PostgresBroker, db):
+    broker.enqueue(message("first"))
+    # Given a session from which somebody else has dropped our prepared statement
+    with broker.pool.statement() as cursor:
+        cursor.execute("DISCARD ALL")
+    broker.enqueue(message("second"))
+    # And one on which it stands already, although this process has not prepared it there
+    with broker.pool.statement() as cursor:
+        assert cursor.connection.prepared_names == set()
+    broker.enqueue(message("third"))
+    with broker.pool.statement() as cursor:
+        cursor.connection.prepared_names.clear()
+    broker.enqueue(message("fourth"))
+    assert stored(db) == ["first", "second", "third", "fourth"]
