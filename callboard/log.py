@@ -57,9 +57,9 @@ def get_logger(name: str) -> Logger:
     return Logger(name)
 
 
-def bind_log_context(**fields: Any) -> None:
-    """Put fields on every line this thread logs from now on."""
-    _context.set({**_context.get(), **fields})
+def set_log_context(**fields: Any) -> None:
+    """Put these fields, and no others, on every line this thread logs from now on."""
+    _context.set(fields)
 
 
 def clear_log_context() -> None:

@@ -5,6 +5,11 @@ Seconds and base units. Labels are queue, actor and fixed words only: no ids, ad
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter as Tally
+from collections.abc import Sequence
+from typing import Any
+
 from prometheus_client import Counter, Gauge, Histogram
 
 WAIT_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
@@ -27,3 +32,12 @@ LEASES_LOST = Counter(
     "callboard_leases_lost_total", "Verdicts that came after their lease had passed to another worker.", ["queue"]
 )
 RESCUED = Counter("callboard_rescued_total", "Messages taken back from workers that were lost.", ["queue", "cause"])
+
+
+def observe_all(histogram: Any, seconds: Sequence[float]) -> None:
+    """Observe many values at once: one shared increment for each bucket that is hit instead of two a value."""
+    # prometheus_client has no public way; a test compares this with its observe().
+    bounds = histogram._upper_bounds  # noqa: SLF001 - see above
+    for place, count in Tally(bisect_left(bounds, value) for value in seconds).items():
+        histogram._buckets[place].inc(count)  # noqa: SLF001 - see above
+    histogram._sum.inc(sum(seconds))  # noqa: SLF001 - see above

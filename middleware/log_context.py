@@ -9,7 +9,7 @@ from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
 from callboard.broker import Delivery, Outcome
-from callboard.log import bind_log_context, clear_log_context, get_logger
+from callboard.log import clear_log_context, get_logger, set_log_context
 
 log = get_logger(__name__)
 
@@ -18,8 +18,7 @@ class LogContext(Middleware):
     """The outermost middleware: every other one's lines carry the message too."""
 
     def before_process_message(self, broker: Broker, message: Any) -> None:
-        clear_log_context()
-        bind_log_context(
+        set_log_context(
             message_id=message.message_id,
             actor=message.actor_name,
             queue=message.queue_name,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
+import threading
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
-from callboard.broker import DeadReason, Delivery, Outcome, Verdict
+from callboard.broker import DeadReason, Outcome, Verdict
+
+#: How often the gauges are set, s.
+SAMPLE_INTERVAL_S = 1.0
 
 
 def _instruments() -> Any:
@@ -26,39 +29,52 @@ class Metrics(Middleware):
 
     def __init__(self) -> None:
         self._children: dict[tuple[str, ...], Any] = {}
+        self._stopped = threading.Event()
 
     def after_enqueue(self, broker: Broker, message: Any, delay: int | None) -> None:
         self._child("ENQUEUED", message.queue_name, message.actor_name).inc()
 
-    def before_process_message(self, broker: Broker, message: Any) -> None:
-        self._child("WAIT", message.queue_name).observe(message.wait_s if isinstance(message, Delivery) else 0.0)
-        self._child("IN_PROGRESS", message.queue_name).inc()
-        message.metrics_started_clock = time.monotonic()
-
-    def after_process_message(
-        self, broker: Broker, message: Any, *, result: Any = None, exception: BaseException | None = None
-    ) -> None:
-        started = getattr(message, "metrics_started_clock", None)
-        if started is None:
-            return  # An outer middleware refused the message before it got here.
-        self._child("RUN", message.queue_name, message.actor_name).observe(time.monotonic() - started)
-        self._child("IN_PROGRESS", message.queue_name).dec()
-        message.metrics_started_clock = None
-
-    def after_skip_message(self, broker: Broker, message: Any) -> None:
-        self.after_process_message(broker, message)
-
     def after_verdicts(self, broker: Broker, written: Sequence[tuple[Verdict, Outcome]]) -> None:
-        # Counted a batch, not a message: an increment that processes share costs more than a short message's run.
-        kinds = Counter((v.queue_name, v.actor_name, outcome, v.reason) for v, outcome in written)
+        # A batch at a time, not a message: an increment that processes share costs more than a short message's run.
+        waits: dict[str, list[float]] = defaultdict(list)
+        runs: dict[tuple[str, str], list[float]] = defaultdict(list)
+        kinds: Counter[tuple[str, str, Outcome, str]] = Counter()
+        for verdict, outcome in written:
+            queue, actor = verdict.queue_name, verdict.actor_name
+            kinds[queue, actor, outcome, verdict.reason or ""] += 1
+            if verdict.run_s is not None:
+                waits[queue].append(verdict.waited_s)
+                runs[queue, actor].append(verdict.run_s)
+        for queue, seconds in waits.items():
+            _instruments().observe_all(self._child("WAIT", queue), seconds)
+        for (queue, actor), seconds in runs.items():
+            _instruments().observe_all(self._child("RUN", queue, actor), seconds)
         for (queue, actor, outcome, reason), count in kinds.items():
             self._child("ENDED", queue, actor, outcome.value).inc(count)
             if outcome is Outcome.RETRY:
                 self._child("RETRIES", queue, actor).inc(count)
             elif outcome is Outcome.DEAD:
-                self._child("DEAD", queue, actor, reason or DeadReason.PERMANENT.value).inc(count)
+                self._child("DEAD", queue, actor, reason or DeadReason.PERMANENT).inc(count)
             elif outcome is Outcome.LOST:
                 self._child("LEASES_LOST", queue).inc(count)
+
+    def after_worker_boot(self, broker: Broker, worker: Any) -> None:
+        self._stopped.clear()
+        threading.Thread(target=self._sample, args=(broker,), name="callboard-metrics", daemon=True).start()
+
+    def after_worker_shutdown(self, broker: Broker, worker: Any) -> None:
+        self._stopped.set()
+
+    def _sample(self, broker: Any) -> None:
+        """Set the gauges of what runs in this process now and then, as counting it up and down costs too much."""
+        queues: set[str] = set()
+        while not self._stopped.wait(SAMPLE_INTERVAL_S):
+            running = broker.worker.running() if broker.worker is not None else {}
+            queues |= set(running)
+            for queue in queues:
+                self._child("IN_PROGRESS", queue).set(running.get(queue, 0))
+        for queue in queues:
+            self._child("IN_PROGRESS", queue).set(0)
 
     def _child(self, instrument: str, *labels: str) -> Any:
         """Return the instrument for these labels; looking it up anew costs as much as counting."""

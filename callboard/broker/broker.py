@@ -24,6 +24,7 @@ from callboard.broker.delivery import Delivery, current_delivery, set_current_de
 from callboard.broker.outgoing import OutgoingRow
 from callboard.broker.sending import Sender, store_in
 from callboard.broker.verdict import DeadReason, Decision, Outcome, Verdict
+from callboard.broker.work_queue import WorkQueue
 from callboard.broker.worker_side import WorkerSide
 from callboard.db import Pool, sql
 from callboard.errors import BrokerUnavailable, DatabaseUnavailable, InvalidMessage
@@ -167,6 +168,9 @@ class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
         """Emit a signal; the worker's own life is tied to it here, where no middleware's order matters."""
         if signal == "process_message" and isinstance(args[0], Delivery):
             self._start(args[0])
+        elif signal == "worker_boot":
+            # Before its threads are made, which keep the one they are given.
+            args[0].work_queue = WorkQueue()
         elif signal == "worker_shutdown" and self._worker is not None:
             self._worker.stop_claiming()
         for hook in self._hooks_of(f"before_{signal}"):

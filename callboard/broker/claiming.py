@@ -66,8 +66,9 @@ class Claimer:
         # Ceiling: the slots are shared out, and what one queue does not need, the next look gives to the others.
         per_queue = limit if self._is_strict else -(-limit // len(self.queue_names))
         rows = self._execute(connection, limit, per_queue)
-        [(due_in_s, has_suspects)] = [row[-2:] for row in rows if row[0] is None]
-        claims = sorted((Claim(*row[:-2]) for row in rows if row[0] is not None), key=lambda claim: claim.order)
+        # The row without an id comes last.
+        due_in_s, has_suspects = rows.pop()[-2:]
+        claims = sorted((Claim._make(row[:-2]) for row in rows), key=lambda claim: claim.order)
         counts = self._take_note(claims)
         return Claimed(claims, bool(counts) and max(counts.values()) >= per_queue, due_in_s, has_suspects, is_full_look)
 

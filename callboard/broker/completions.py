@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import psycopg2
 
-from callboard.broker.outgoing import insert_row
+from callboard.broker.outgoing import insert_rows, pg_array
 from callboard.broker.verdict import AttemptError, DeadReason, Outcome, Verdict
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, sql
+from callboard.db.prepared import Prepared
 from callboard.errors import CallboardError, DatabaseUnavailable
 from callboard.log import get_logger
 
@@ -23,10 +24,35 @@ log = get_logger(__name__)
 BATCH_MAX = 500
 #: Longest wait that a verdict asks for, s: ten years; Postgres knows no moments far beyond.
 WAIT_MAX_S = 10 * 365 * 86_400.0
-#: Longest wait for a row that somebody else has locked, ms.
-LOCK_TIMEOUT_MS = 500
+SESSION_SETTINGS = {
+    # Well below the deadline, so that a locked row is told from a database that is away.
+    "lock_timeout": "500ms",
+    # Verdicts look rows up by their primary key. What the planner knows of the table is a few minutes old, and of a
+    # queue that was empty then, it thinks that reading all of it is cheaper.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+#: While verdicts come faster than this many a write, the next write waits a moment for more of them.
+CROWD = 8
+#: How long it waits, s; and with how many it does not wait.
+LINGER_S = 0.005
+LINGER_MAX = 250
 #: Wait between tries while the database is away, s.
 RETRY_WAIT_S = 0.5
+
+_STATEMENTS = {
+    Outcome.DONE: "queue/end_done",
+    Outcome.RETRY: "queue/end_requeue",
+    Outcome.POSTPONED: "queue/end_requeue",
+    Outcome.RELEASED: "queue/end_requeue",
+    Outcome.DEAD: "queue/end_dead",
+}
+END_DONE = Prepared(
+    "callboard_end_done",
+    sql("queue/end_done"),
+    {"message_ids": "text", "lease_ids": "text", "started_at": "text"},
+)
 
 Listener = Callable[[Sequence[tuple[Verdict, Outcome]]], None]
 
@@ -38,12 +64,18 @@ class Completions:
     lease had passed on.
     """
 
-    def __init__(self, url: Callable[[], str], worker_id: str, on_written: Listener) -> None:
+    def __init__(
+        self, url: Callable[[], str], worker_id: str, on_written: Listener, *, is_prepared: bool = False
+    ) -> None:
         self._url = url
         self._worker_id = worker_id
         self._on_written = on_written
+        self._is_prepared = is_prepared
         self._waiting: deque[Verdict] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        #: Somebody waits until all is written: no time to linger.
+        self._flushes = 0
         self._unwritten = 0
         self._owed: set[int] = set()
         self._postponed: set[int] = set()
@@ -56,11 +88,12 @@ class Completions:
         self.thread.start()
 
     def submit(self, verdict: Verdict) -> None:
-        with self._changed:
+        with self._lock:
             self._waiting.append(verdict)
             self._unwritten += 1
             self._owed.add(verdict.lease_id)
-            self._changed.notify_all()
+            if len(self._waiting) in (1, LINGER_MAX):
+                self._changed.notify_all()
 
     @property
     def unwritten(self) -> int:
@@ -76,9 +109,14 @@ class Completions:
         """Wait until everything is written; return whether it was in time."""
         until = time.monotonic() + timeout_s
         with self._changed:
-            while self._unwritten:
-                if not self.thread.is_alive() or not self._changed.wait(max(until - time.monotonic(), 0)):
-                    return False
+            self._flushes += 1
+            self._changed.notify_all()
+            try:
+                while self._unwritten:
+                    if not self.thread.is_alive() or not self._changed.wait(max(until - time.monotonic(), 0)):
+                        return False
+            finally:
+                self._flushes -= 1
         return True
 
     def close(self, timeout_s: float = CALL_TIMEOUT_S) -> None:
@@ -91,12 +129,16 @@ class Completions:
         self.thread.join(timeout_s)
 
     def _run(self) -> None:
+        last_count = 0
         while True:
             with self._changed:
                 while not self._waiting and not self._is_closing:
                     self._changed.wait()
                 if not self._waiting:
                     break
+                if last_count >= CROWD:
+                    self._linger()
+                last_count = len(self._waiting)
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_MAX))]
             self._write_until_done(batch)
             with self._changed:
@@ -106,6 +148,14 @@ class Completions:
                 self._changed.notify_all()
         if self._connection is not None:
             self._connection.close()
+
+    def _linger(self) -> None:
+        """Let a batch grow while messages end fast: a write of few costs the database as much as one of many."""
+        until = time.monotonic() + LINGER_S
+        while len(self._waiting) < LINGER_MAX and not self._flushes and not self._is_closing:
+            left_s = until - time.monotonic()
+            if left_s <= 0 or not self._changed.wait(left_s):
+                return
 
     def _write_until_done(self, batch: list[Verdict]) -> None:
         while batch:
@@ -180,13 +230,9 @@ class Completions:
 
     def _write(self, batch: Sequence[Verdict]) -> list[tuple[Verdict, Outcome]]:
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._url(), application_name="callboard completions")
-            with deadline(self._connection, CALL_TIMEOUT_S), self._connection.cursor() as cursor:
-                # Well below the deadline, so that a locked row is told from a database that is away.
-                cursor.execute("SET lock_timeout = %s", (LOCK_TIMEOUT_MS,))
-                self._connection.commit()
+            self._connection = connect(self._url(), application_name="callboard completions", settings=SESSION_SETTINGS)
         with deadline(self._connection, CALL_TIMEOUT_S), self._connection.cursor() as cursor:
-            ended = write_verdicts(cursor, batch, self._worker_id)
+            ended = write_verdicts(cursor, batch, self._worker_id, is_prepared=self._is_prepared)
             self._connection.commit()
         return [(verdict, verdict.outcome if verdict.message_id in ended else Outcome.LOST) for verdict in batch]
 
@@ -196,52 +242,44 @@ class Completions:
             self._connection = None
 
 
-def write_verdicts(cursor: Any, verdicts: Sequence[Verdict], worker_id: str) -> set[str]:
-    """Write verdicts and their follow-ups in the caller's transaction; return the ids whose lease still held."""
+def write_verdicts(cursor: Any, verdicts: Sequence[Verdict], worker_id: str, *, is_prepared: bool = False) -> set[str]:
+    """Write verdicts and their follow-ups in the caller's transaction; return the ids whose lease still held.
+
+    is_prepared is for connections of our own, straight to Postgres.
+    """
     ended: set[str] = set()
-    groups = (
-        ("queue/end_done", _done_parameters, {Outcome.DONE}),
-        ("queue/end_requeue", _requeue_parameters, {Outcome.RETRY, Outcome.POSTPONED, Outcome.RELEASED}),
-        ("queue/end_dead", _dead_parameters, {Outcome.DEAD}),
-    )
-    for name, parameters, outcomes in groups:
-        group = [verdict for verdict in verdicts if verdict.outcome in outcomes]
-        if group:
-            cursor.execute(sql(name), {**_fence(group), **parameters(group), "worker_id": worker_id})
-            ended.update(row[0] for row in cursor.fetchall())
+    groups: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        groups.setdefault(_STATEMENTS[verdict.outcome], []).append(verdict)
+    for name, group in sorted(groups.items()):
+        parameters = {**_parameters(group), "worker_id": worker_id}
+        if is_prepared and name == "queue/end_done":
+            END_DONE.execute(cursor, parameters)
+        else:
+            cursor.execute(sql(name), parameters)
+        ended.update(row[0] for row in cursor.fetchall())
     followups = [row for verdict in verdicts if verdict.message_id in ended for row in verdict.followups]
-    for number, row in enumerate(followups):
-        insert_row(cursor, row, ring=number == 0)
+    if followups:
+        insert_rows(cursor, followups)
     return ended
 
 
-def _fence(verdicts: Iterable[Verdict]) -> dict[str, Any]:
-    verdicts = list(verdicts)
-    return {
-        "message_ids": [v.message_id for v in verdicts],
-        "lease_ids": [v.lease_id for v in verdicts],
-        "started_at": [v.started_at for v in verdicts],
+def _parameters(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    parameters = {
+        "message_ids": pg_array(v.message_id for v in verdicts),
+        "lease_ids": pg_array(str(v.lease_id) for v in verdicts),
+        "started_at": pg_array(str(v.started_at) for v in verdicts),
     }
-
-
-def _done_parameters(_verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    return {}
-
-
-def _dead_parameters(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    return {
-        "reasons": [v.reason for v in verdicts],
-        "retries": [v.retries for v in verdicts],
-        "error_classes": [v.error.error_class if v.error else None for v in verdicts],
-        "error_messages": [v.error.message if v.error else None for v in verdicts],
-        "tracebacks": [v.error.traceback if v.error else None for v in verdicts],
-    }
-
-
-def _requeue_parameters(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    return {
-        **_dead_parameters(verdicts),
-        "outcomes": [v.outcome.value for v in verdicts],
-        "waits_s": [min(v.wait_s, WAIT_MAX_S) for v in verdicts],
-        "messages": [v.message for v in verdicts],
+    if verdicts[0].outcome is Outcome.DONE:
+        return parameters
+    errors = [v.error for v in verdicts]
+    return parameters | {
+        "outcomes": pg_array(v.outcome.value for v in verdicts),
+        "waits_s": pg_array(str(min(v.wait_s, WAIT_MAX_S)) for v in verdicts),
+        "messages": pg_array(v.message for v in verdicts),
+        "reasons": pg_array(v.reason for v in verdicts),
+        "retries": pg_array(None if v.retries is None else str(v.retries) for v in verdicts),
+        "error_classes": pg_array(error and error.error_class for error in errors),
+        "error_messages": pg_array(error and error.message for error in errors),
+        "tracebacks": pg_array(error and error.traceback for error in errors),
     }

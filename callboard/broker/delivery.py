@@ -44,7 +44,13 @@ class Delivery(MessageProxy):
 
     def __init__(self, message: Message[Any], claim: Claim) -> None:
         super().__init__(message)
+        # Copies: Dramatiq's proxy looks each of them up anew, and middleware asks for them a dozen times a message.
+        self.message_id = claim.message_id
+        self.queue_name = claim.queue_name
+        self.actor_name = message.actor_name
+        self.args, self.kwargs, self.options = message.args, message.kwargs, message.options
         self.claim = claim
+        self.order = claim.order
         self.claimed_clock = time.monotonic()
         self._started_clock: float | None = None
         self.decision: Decision | None = None
@@ -86,8 +92,9 @@ class Delivery(MessageProxy):
         return self.claim.claimed_at + timedelta(seconds=begun - self.claimed_clock)
 
     @property
-    def order(self) -> tuple[int, datetime, int]:
-        return self.claim.order
+    def run_s(self) -> float | None:
+        """How long it has run so far; None before a thread takes it up."""
+        return None if self._started_clock is None else time.monotonic() - self._started_clock
 
     @property
     def is_waiting(self) -> bool:
@@ -120,6 +127,8 @@ class Delivery(MessageProxy):
             lease_id=self.lease_id,
             outcome=decision.outcome,
             started_at=self.started_at,
+            waited_s=self.wait_s,
+            run_s=self.run_s,
             wait_s=decision.wait_s,
             reason=decision.reason,
             retries=decision.retries,

@@ -62,8 +62,8 @@ class Receiver(Protocol):
     def release_overdue(self) -> bool:
         """Hand back claimed messages that have waited too long for a thread; return whether any waits."""
 
-    def receive(self, claim: Claim) -> None:
-        """Take over a claimed message."""
+    def receive(self, claims: Iterable[Claim]) -> None:
+        """Take over claimed messages."""
 
 
 class Intake:
@@ -173,8 +173,7 @@ class Intake:
         if free <= 0:
             return self._poll_interval_s
         found = self._claimer.claim(self._connection, min(free, self._claim_max or CLAIM_MAX))
-        for claim in found.claims:
-            self._receiver.receive(claim)
+        self._receiver.receive(found.claims)
         self._sees_suspects = found.has_suspects
         if found.may_be_more:
             return 0.0
@@ -201,7 +200,7 @@ class Intake:
             claim = self._claimer.claim_alone(self._connection)
             self._runs_suspect = claim is not None
             if claim is not None:
-                self._receiver.receive(claim)
+                self._receiver.receive([claim])
                 return CONTENTION_WAIT_S
         elif self._runs_suspect or time.monotonic() - self._alone_since_clock < ALONE_PATIENCE_S:
             return CONTENTION_WAIT_S

@@ -183,7 +183,10 @@ class Liveness:
             self._on_rescue(queue_name, actor_name or "unknown", outcome, cause)
 
     def _execute(self, name: str, parameters: dict[str, Any]) -> list[Any]:
-        with deadline(self._connection, CALL_TIMEOUT_S), self._connection.cursor() as cursor:
+        connection = self._connection
+        if connection is None:
+            raise DatabaseUnavailable("The liveness connection was closed, as the worker is ending.")
+        with deadline(connection, CALL_TIMEOUT_S), connection.cursor() as cursor:
             cursor.execute(sql(name), parameters)
             return [] if cursor.description is None else list(cursor.fetchall())
 

@@ -32,6 +32,10 @@ class Slots:
     def note_end(self) -> None:
         self._ended += 1
 
+    def is_short(self, held: int) -> bool:
+        """Tell whether so little is held that the intake should claim: what room() says, by the last rate."""
+        return held < self.threads + self._ahead - self._ahead // 2
+
     def room(self, held: int) -> int:
         """Return how many messages to claim now: none until half of what is held ahead has been used up."""
         self._take_rate()

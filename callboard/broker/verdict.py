@@ -83,6 +83,11 @@ class Verdict:
     lease_id: int
     outcome: Outcome
     started_at: datetime
+    #: How long the message was ready before it was claimed.
+    waited_s: float = 0.0
+    #: How long the attempt ran; None where it never started.
+    run_s: float | None = None
+    #: How long the message is to wait for its next attempt.
     wait_s: float = 0.0
     reason: str | None = None
     retries: int | None = None

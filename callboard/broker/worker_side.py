@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
 
 from dramatiq import Message
 from dramatiq.errors import ActorNotFound, DecodeError
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from dramatiq.worker import Worker
 
     from callboard.broker.broker import PostgresBroker
+    from callboard.broker.work_queue import WorkQueue
 
 log = get_logger(__name__)
 
@@ -40,15 +43,15 @@ class WorkerSide:
         #: Drawn anew at each boot: a host name or pid may come again, and would inherit a dead worker's messages.
         self.worker_id = str(uuid.uuid4())
         self._broker = broker
-        self._work_queue = worker.work_queue
+        self._work_queue = cast("WorkQueue", worker.work_queue)
         self._worker = worker
         self._slots = Slots(worker.worker_threads)
         self._held: dict[int, Delivery] = {}
         self._lock = threading.Lock()
         self._is_stopping = False
         options, url = broker.options, lambda: broker.pool.url
-        queue_names = sorted(name for name in broker.queues if name in worker.consumers)
-        self.completions = Completions(url, self.worker_id, self._written)
+        self.queue_names = queue_names = sorted(name for name in broker.queues if name in worker.consumers)
+        self.completions = Completions(url, self.worker_id, self._written, is_prepared=options.listens)
         self.liveness = Liveness(
             url,
             self.worker_id,
@@ -76,6 +79,7 @@ class WorkerSide:
     def add_queue(self, queue_name: str) -> None:
         """Consume a queue that was declared after the worker's start, unless its queues are limited to others."""
         if queue_name in self._worker.consumers:
+            self.queue_names.append(queue_name)
             self.intake.add_queue(queue_name)
 
     def stop_claiming(self) -> None:
@@ -124,33 +128,23 @@ class WorkerSide:
                 waits = True
         return waits
 
-    def receive(self, claim: Claim) -> None:
-        """Hand a claimed message to the worker's threads, or bury it if nobody can run it."""
-        try:
-            message = Message.decode(claim.message.encode())
-        except DecodeError as error:
-            self._bury(claim, DeadReason.INVALID, error.error)
-            return
-        if not (
-            isinstance(message.actor_name, str)
-            and isinstance(message.args, list | tuple)
-            and isinstance(message.kwargs, dict)
-            and isinstance(message.options, dict)
-        ):
-            self._bury(claim, DeadReason.INVALID, TypeError("actor_name, args, kwargs or options have a wrong type"))
-            return
-        # The id and the queue that count are the row's: a message edited by hand may hold others.
-        object.__setattr__(message, "message_id", claim.message_id)
-        object.__setattr__(message, "queue_name", claim.queue_name)
-        delivery = Delivery(message, claim)
+    def receive(self, claims: Iterable[Claim]) -> None:
+        """Hand claimed messages to the worker's threads, and bury those that nobody can run."""
+        runnable: list[Delivery] = []
+        strangers: list[Delivery] = []
+        for claim in claims:
+            try:
+                message = _message_of(claim)
+            except (DecodeError, TypeError) as error:
+                self._bury(claim, DeadReason.INVALID, getattr(error, "error", error))
+                continue
+            delivery = Delivery(message, claim)
+            (runnable if message.actor_name in self._broker.actors else strangers).append(delivery)
         with self._lock:
-            self._held[claim.lease_id] = delivery
-        try:
-            self._broker.get_actor(message.actor_name)
-        except ActorNotFound as error:
-            self._broker.reject(delivery, DeadReason.UNKNOWN_ACTOR, error)
-            return
-        self._work_queue.put((delivery.order, delivery))
+            self._held.update((delivery.lease_id, delivery) for delivery in (*runnable, *strangers))
+        self._work_queue.put_all(runnable)
+        for delivery in strangers:
+            self._broker.reject(delivery, DeadReason.UNKNOWN_ACTOR, ActorNotFound(delivery.actor_name))
 
     def _bury(self, claim: Claim, reason: DeadReason, error: Exception) -> None:
         self.completions.submit(
@@ -176,8 +170,8 @@ class WorkerSide:
         with self._lock:
             self._held.pop(delivery.lease_id, None)
             self._slots.note_end()
-            held = len(self._held)
-        if held < self._slots.threads or self._slots.room(held):
+            is_short = self._slots.is_short(len(self._held))
+        if is_short:
             self.intake.wake()
 
     def _forget_leases(self) -> None:
@@ -196,6 +190,12 @@ class WorkerSide:
         with self._lock:
             return list(self._held.values())
 
+    def running(self) -> Counter[str]:
+        """Return how many messages of each queue run now; queues where none does are there with 0."""
+        counts = Counter(dict.fromkeys(self.queue_names, 0))
+        counts.update(delivery.queue_name for delivery in self.held() if delivery.run_s is not None)
+        return counts
+
     def stalled(self) -> str | None:
         """Return why this process should be replaced, or None. A database that is away is no reason."""
         for name, thread in (
@@ -210,3 +210,19 @@ class WorkerSide:
         if silent_s > allowed_s and not self._is_stopping:
             return f"the intake has done nothing for {silent_s:.0f} s"
         return None
+
+
+def _message_of(claim: Claim) -> Message[Any]:
+    """Decode a claimed row. Raises: DecodeError, TypeError."""
+    message: Message[Any] = Message.decode(claim.message.encode())
+    if not (
+        isinstance(message.actor_name, str)
+        and isinstance(message.args, list | tuple)
+        and isinstance(message.kwargs, dict)
+        and isinstance(message.options, dict)
+    ):
+        raise TypeError("actor_name, args, kwargs or options have a wrong type")
+    # The id and the queue that count are the row's: a message edited by hand may hold others.
+    object.__setattr__(message, "message_id", claim.message_id)
+    object.__setattr__(message, "queue_name", claim.queue_name)
+    return message

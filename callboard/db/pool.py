@@ -7,7 +7,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,13 +55,15 @@ def connect(
     application_name: str = "callboard",
     autocommit: bool = False,
     timeout_s: float = CONNECT_TIMEOUT_S,
+    settings: Mapping[str, str] | None = None,
 ) -> Any:
-    """Open a psycopg2 connection with Callboard's time limits.
+    """Open a psycopg2 connection with Callboard's time limits; settings are Postgres's own for this session.
 
     Raises: DatabaseUnavailable.
     """
     # What the URL asks for comes last and so counts; given apart, ours would take its place.
-    options = f"{_PARAMETERS['options']} {parse_dsn(url).get('options', '')}".strip()
+    own = "".join(f" -c {name}={value}" for name, value in (settings or {}).items())
+    options = f"{_PARAMETERS['options']}{own} {parse_dsn(url).get('options', '')}".strip()
     limits = {
         **_PARAMETERS,
         "options": options,

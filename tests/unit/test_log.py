@@ -8,7 +8,7 @@ import logging
 import dramatiq
 import pytest
 
-from callboard.log import bind_log_context, clear_log_context, configure_logging, get_logger, log_context
+from callboard.log import clear_log_context, configure_logging, get_logger, log_context, set_log_context
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,7 @@ def test_a_traceback_shows_no_local_variables(capsys):
 
 def test_bound_fields_stay_until_they_are_cleared(capsys):
     configure_logging("info", "json")
-    bind_log_context(queue="emails")
+    set_log_context(queue="emails")
     get_logger("ours").info("one")
     clear_log_context()
     get_logger("ours").info("two")

@@ -7,7 +7,7 @@ WITH verdict AS (
         AS v (message_id, lease_id, started_at, reason, retries, error_class, error_message, traceback)
 ), ended AS (
     DELETE FROM dramatiq.queue USING verdict
-    WHERE queue.message_id = verdict.message_id AND queue.lease_id = verdict.lease_id AND queue.state = 'running'
+    WHERE queue.message_id = verdict.message_id AND queue.lease_id = verdict.lease_id
     RETURNING
         queue.message_id, queue.queue_name, queue.actor_name, queue.message, queue.priority, queue.attempt,
         coalesce(verdict.retries, queue.retries) AS retries, queue.lost_workers, queue.generation, queue.worker_id,

@@ -20,7 +20,7 @@ WITH verdict AS (
         claimed_at = NULL,
         mtime = now()
     FROM verdict
-    WHERE queue.message_id = verdict.message_id AND queue.lease_id = verdict.lease_id AND queue.state = 'running'
+    WHERE queue.message_id = verdict.message_id AND queue.lease_id = verdict.lease_id
     RETURNING queue.message_id, queue.generation, queue.attempt, verdict.outcome, verdict.started_at, verdict.reason,
         verdict.error_class, verdict.error_message, verdict.traceback
 ), kept AS (
