@@ -229,7 +229,7 @@ def test_a_worker_evicts_its_own_session_that_the_network_forgot(life, settled):
     forgotten, life.liveness._connection = life.liveness._connection, None
     life.liveness._has_lock.clear()
     # Then it takes its lock back
-    wait_until(lambda: life.liveness.may_claim, 15, what="registered again")
+    wait_until(lambda: life.liveness.may_claim, 40, what="registered again")
     forgotten.close()
 
 
