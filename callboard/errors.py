@@ -20,11 +20,17 @@ neither (a bug, a library's own error) count as temporary.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dramatiq.errors import ConnectionError as DramatiqConnectionError
+import dramatiq.errors
 from dramatiq.errors import Retry
 from dramatiq.middleware import MiddlewareError
+
+# Dramatiq 2 renamed it, and warns of the old name.
+if TYPE_CHECKING or not hasattr(dramatiq.errors, "BrokerConnectionError"):
+    from dramatiq.errors import ConnectionError as DramatiqConnectionError
+else:
+    from dramatiq.errors import BrokerConnectionError as DramatiqConnectionError
 
 
 class CallboardError(Exception):

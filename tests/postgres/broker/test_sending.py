@@ -15,7 +15,7 @@ import sqlalchemy.orm
 
 from callboard.broker import PostgresBroker
 from callboard.broker.outgoing import MESSAGE_BYTES_MAX
-from callboard.errors import BrokerUnavailable, InvalidMessage
+from callboard.errors import BrokerUnavailable, DramatiqConnectionError, InvalidMessage
 from tests.conftest import wait_until
 from tests.postgres.broker.conftest import make_broker
 from tests.postgres.broker.proxy import Proxy
@@ -130,7 +130,7 @@ def test_without_a_database_send_fails_and_carries_the_message():
     with pytest.raises(BrokerUnavailable, match="Send it again") as caught:
         broker.enqueue(sent)
     assert caught.value.message is sent
-    assert isinstance(caught.value, dramatiq.errors.ConnectionError)
+    assert isinstance(caught.value, DramatiqConnectionError)
 
 
 def test_a_network_that_swallows_everything_is_noticed(broker, url, db, monkeypatch):
