@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from functools import cache, partial
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 POOL_SIZE = 10
 #: Where demo and dev write the address of the embedded Postgres while it runs.
 EMBEDDED_URL_FILE = Path(".callboard") / "database-url"
+#: Where `callboard work --queues` tells its processes the order of the queues, comma-separated.
+QUEUE_ORDER_VARIABLE = "CALLBOARD_QUEUE_ORDER"
 
 
 @cache
@@ -65,6 +68,7 @@ def _broker_options() -> BrokerOptions:
         poll_interval_s=settings.worker_interval_ms / 1000,
         claim_max=settings.max_tasks_per_cycle,
         listens=settings.queue_listen,
+        queue_order=tuple(filter(None, os.environ.get(QUEUE_ORDER_VARIABLE, "").split(","))),
     )
 
 

@@ -42,6 +42,8 @@ class BrokerOptions:
     claim_max: int | None = None
     #: False behind PgBouncer in transaction mode, where LISTEN does not work.
     listens: bool = True
+    #: Queues in strict order: one gets a slot only while those before it have nothing ready. Empty: fair turns.
+    queue_order: tuple[str, ...] = ()
 
 
 class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
@@ -170,7 +172,7 @@ class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
             self._start(args[0])
         elif signal == "worker_boot":
             # Before its threads are made, which keep the one they are given.
-            args[0].work_queue = WorkQueue()
+            args[0].work_queue = WorkQueue(self.options.queue_order)
         elif signal == "worker_shutdown" and self._worker is not None:
             self._worker.stop_claiming()
         for hook in self._hooks_of(f"before_{signal}"):
@@ -180,6 +182,9 @@ class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
                 raise
             except Exception:
                 log.exception("middleware failed", hook=f"before_{signal}", middleware=_owner(hook))
+        if signal == "worker_shutdown" and self._worker is not None:
+            # After the hooks, so that actors which asked to hear of a shutdown use the grace.
+            self._worker.stopping.drain()
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         if signal in ("process_message", "skip_message") and isinstance(args[0], Delivery):

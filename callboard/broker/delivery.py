@@ -138,6 +138,17 @@ class Delivery(MessageProxy):
             followups=tuple(self.followups),
         )
 
+    def release_verdict(self) -> Verdict:
+        """Return the verdict that takes the message away from this process, whatever its thread does."""
+        return Verdict(
+            message_id=self.claim.message_id,
+            queue_name=self.claim.queue_name,
+            actor_name=str(self.actor_name),
+            lease_id=self.lease_id,
+            outcome=Outcome.RELEASED,
+            started_at=self.started_at,
+        )
+
     def _undecided(self, error: BaseException | None) -> Decision:
         """Decide for a message no middleware decided about: a failure never counts as done."""
         if self.failed:

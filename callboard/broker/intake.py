@@ -62,6 +62,9 @@ class Receiver(Protocol):
     def release_overdue(self) -> bool:
         """Hand back claimed messages that have waited too long for a thread; return whether any waits."""
 
+    def release_waiting(self) -> None:
+        """Hand back every claimed message that has not started."""
+
     def receive(self, claims: Iterable[Claim]) -> None:
         """Take over claimed messages."""
 
@@ -79,10 +82,11 @@ class Intake:
         poll_interval_s: float,
         claim_max: int | None,
         listens: bool,
+        is_strict: bool = False,
     ) -> None:
         self._url = url
         self._receiver = receiver
-        self._claimer = Claimer(worker_id, queue_names, is_prepared=listens)
+        self._claimer = Claimer(worker_id, queue_names, is_prepared=listens, is_strict=is_strict)
         self._poll_interval_s = poll_interval_s
         self._claim_max = claim_max
         self._listens = listens
@@ -93,6 +97,9 @@ class Intake:
         self._is_alone = False
         self._runs_suspect = False
         self._reclaim_clock = 0.0
+        #: A claimed message may wait for a thread; when that was looked at last.
+        self._may_wait = False
+        self._overdue_clock = 0.0
         self._alone_since_clock = 0.0
         self._alone_again_clock = 0.0
         self._connection: Any = None
@@ -127,16 +134,18 @@ class Intake:
 
     def stop(self) -> None:
         """Claim nothing from now on."""
+        self.ask_to_stop()
+        self.thread.join(CALL_TIMEOUT_S + 1)
+
+    def ask_to_stop(self) -> None:
+        """Let the thread end after its present claim; safe in a signal handler."""
         self._stopping = True
         self.wake()
-        self.thread.join(CALL_TIMEOUT_S + 1)
 
     def _run(self) -> None:
         while not self._stopping:
             try:
-                pause_s = self._cycle()
-                if self._receiver.release_overdue():
-                    pause_s = min(pause_s, OVERDUE_LOOK_S)
+                pause_s = self._look_for_overdue(self._cycle())
             except (DatabaseUnavailable, *CONNECTION_ERRORS, psycopg2.Error) as error:
                 if not self._is_known_away:
                     log.warning("intake connection was lost; claiming pauses", error=str(error).strip())
@@ -150,6 +159,8 @@ class Intake:
                 pause_s = FAULT_WAIT_S
             self._sleep(pause_s)
         self._disconnect()
+        # Here, too, and not only when Dramatiq gets to it: up to a second passes between the signal and that.
+        self._receiver.release_waiting()
 
     def _cycle(self) -> float:
         """Claim what there is room for and return how long to sleep, s."""
@@ -174,6 +185,7 @@ class Intake:
             return self._poll_interval_s
         found = self._claimer.claim(self._connection, min(free, self._claim_max or CLAIM_MAX))
         self._receiver.receive(found.claims)
+        self._may_wait = self._may_wait or bool(found.claims)
         self._sees_suspects = found.has_suspects
         if found.may_be_more:
             return 0.0
@@ -184,6 +196,13 @@ class Intake:
             # Before a long sleep the look must have been a full one.
             poll_s = min(poll_s, FULL_LOOK_INTERVAL_S)
         return poll_s if found.due_in_s is None else min(max(found.due_in_s, CONTENTION_WAIT_S), poll_s)
+
+    def _look_for_overdue(self, pause_s: float) -> float:
+        """Hand back what has waited too long, looking seldom: it goes through all that is held."""
+        if self._may_wait and time.monotonic() - self._overdue_clock >= OVERDUE_LOOK_S:
+            self._may_wait = self._receiver.release_overdue()
+            self._overdue_clock = time.monotonic()
+        return min(pause_s, OVERDUE_LOOK_S) if self._may_wait else pause_s
 
     def _take_up_new_queues(self) -> None:
         while self._new_queue_names:
@@ -201,6 +220,7 @@ class Intake:
             self._runs_suspect = claim is not None
             if claim is not None:
                 self._receiver.receive([claim])
+                self._may_wait = True
                 return CONTENTION_WAIT_S
         elif self._runs_suspect or time.monotonic() - self._alone_since_clock < ALONE_PATIENCE_S:
             return CONTENTION_WAIT_S

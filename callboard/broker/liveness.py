@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any
 
 import psycopg2
@@ -72,6 +73,8 @@ class Liveness:
         self._leads = False
         self._depose_clock = 0.0
         self._is_known_away = False
+        #: A plain flag: the main thread may hold an Event's lock when the signal that sets it arrives.
+        self._is_leaving = False
         self._has_lock = threading.Event()
         self._stopping = threading.Event()
         self.thread = threading.Thread(target=self._run, name="callboard-liveness", daemon=True)
@@ -100,8 +103,18 @@ class Liveness:
         finally:
             self._disconnect()
 
+    def leave(self) -> None:
+        """Leave at once, on a connection of its own: the thread may be in the middle of a call, or hang in one."""
+        self._is_leaving = True
+        try:
+            opened = connect(self._url(), application_name="callboard leaving", autocommit=True)
+            with closing(opened), deadline(opened, CALL_TIMEOUT_S), opened.cursor() as cursor:
+                cursor.execute(sql("workers/unregister"), {"worker_id": self._worker_id})
+        except (DatabaseUnavailable, psycopg2.Error, TimeoutError) as error:
+            log.warning("worker could not say goodbye; its messages run again in a few seconds", error=str(error))
+
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while not (self._stopping.is_set() or self._is_leaving):
             try:
                 if self._connection is None:
                     self._connect()
@@ -159,6 +172,8 @@ class Liveness:
         """Beat, lead if it falls to us, and return the pause until the next tick, s."""
         is_known, self._leads = self._execute("workers/beat", {"worker_id": self._worker_id, "leads": self._leads})[0]
         if not is_known:
+            if self._is_leaving:
+                return FOLLOWER_TICK_S
             log.warning("worker was taken for dead; its messages run elsewhere")
             self._on_forgotten()
             # The new row will have a lock key of its own, so the connection, which holds the old one, is made anew.

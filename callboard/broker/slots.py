@@ -18,8 +18,9 @@ class Slots:
     process is idle. While they run for milliseconds, the threads would idle during each claim.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, *, is_ahead: bool = True) -> None:
         self.threads = threads
+        self._is_ahead = is_ahead
         self._ahead = 0
         self._ended = 0
         self._ended_at_rate = 0
@@ -54,7 +55,7 @@ class Slots:
             return
         ahead = int((self._ended - self._ended_at_rate) / passed_s * AHEAD_S)
         # Less than a message a thread means that they run for longer than AHEAD_S.
-        ahead = min(ahead, AHEAD_MAX) if ahead >= self.threads else 0
+        ahead = min(ahead, AHEAD_MAX) if ahead >= self.threads and self._is_ahead else 0
         # Down at half speed: one slow moment is no new rate.
         self._ahead = max(ahead, self._ahead // 2) if ahead < self._ahead else ahead
         self._ended_at_rate, self._rate_clock = self._ended, now

@@ -17,6 +17,7 @@ from callboard.broker.delivery import Claim, Delivery
 from callboard.broker.intake import UNWRITTEN_MAX, Intake
 from callboard.broker.liveness import Liveness
 from callboard.broker.slots import Slots
+from callboard.broker.stopping import Stopping
 from callboard.broker.verdict import AttemptError, DeadReason, Outcome, Verdict
 from callboard.log import get_logger
 
@@ -34,6 +35,8 @@ log = get_logger(__name__)
 WAIT_HERE_S = 1.0
 #: Silence of the intake beyond its poll interval that means it hangs, s.
 STALL_TIMEOUT_S = 120.0
+#: Time the verdicts get before a process that was told twice leaves, s.
+LEAVE_FLUSH_S = 1.5
 
 
 class WorkerSide:
@@ -45,12 +48,17 @@ class WorkerSide:
         self._broker = broker
         self._work_queue = cast("WorkQueue", worker.work_queue)
         self._worker = worker
-        self._slots = Slots(worker.worker_threads)
+        options, url = broker.options, lambda: broker.pool.url
+        # In strict order nothing is claimed ahead: it would keep its slot when a message of an earlier queue comes.
+        self._slots = Slots(worker.worker_threads, is_ahead=not options.queue_order)
         self._held: dict[int, Delivery] = {}
         self._lock = threading.Lock()
         self._is_stopping = False
-        options, url = broker.options, lambda: broker.pool.url
-        self.queue_names = queue_names = sorted(name for name in broker.queues if name in worker.consumers)
+        self.stopping = Stopping(self, worker)
+        consumed = sorted(name for name in broker.queues if name in worker.consumers)
+        # Those that an order names, then the others.
+        self.queue_names = queue_names = [name for name in options.queue_order if name in consumed]
+        queue_names += [name for name in consumed if name not in queue_names]
         self.completions = Completions(url, self.worker_id, self._written, is_prepared=options.listens)
         self.liveness = Liveness(
             url,
@@ -69,12 +77,14 @@ class WorkerSide:
             poll_interval_s=options.poll_interval_s,
             claim_max=options.claim_max,
             listens=options.listens,
+            is_strict=bool(options.queue_order),
         )
 
     def start(self) -> None:
         self.completions.start()
         self.liveness.start()
         self.intake.start()
+        self.stopping.install()
 
     def add_queue(self, queue_name: str) -> None:
         """Consume a queue that was declared after the worker's start, unless its queues are limited to others."""
@@ -86,8 +96,30 @@ class WorkerSide:
         """Claim nothing more and hand back what has not started, so that another process takes it at once."""
         self._is_stopping = True
         self.intake.stop()
-        for delivery in self.held():
-            self._broker.release(delivery)
+        self.release_waiting()
+
+    def stop_claiming_soon(self) -> None:
+        """Let the intake end and hand back what has not started; fits a signal handler, as it takes no lock."""
+        self._is_stopping = True
+        self.intake.ask_to_stop()
+
+    def hand_back(self) -> int:
+        """Take back from the threads what they still run and return how much it was.
+
+        A thread that finishes after all is late: its lease is gone, and its verdict counts as lost.
+        """
+        running = [delivery for delivery in self.held() if not delivery.is_ended]
+        for delivery in running:
+            self.completions.submit(delivery.release_verdict())
+        return len(running)
+
+    def leave(self) -> None:
+        """Leave at once: hand back everything, then forget the worker's row. Dramatiq exits right after."""
+        self.stop_claiming_soon()
+        self.release_waiting()
+        self.hand_back()
+        self.completions.flush(LEAVE_FLUSH_S)
+        self.liveness.leave()
 
     def stop(self) -> None:
         """Write what is owed and leave; what still runs is handed back with the worker's row."""
@@ -114,6 +146,11 @@ class WorkerSide:
     def lease_ids(self) -> list[int]:
         """Return the leases this process knows of: what it holds and what it owes a verdict."""
         return [delivery.lease_id for delivery in self.held()] + self.completions.lease_ids()
+
+    def release_waiting(self) -> None:
+        """Hand back what has not started, so that another process takes it at once."""
+        for delivery in self.held():
+            self._broker.release(delivery)
 
     def release_overdue(self) -> bool:
         """Hand back what has waited here too long, so that an idle process takes it; return whether anything waits."""
@@ -176,8 +213,7 @@ class WorkerSide:
 
     def _forget_leases(self) -> None:
         """Let go of everything after others took this process for dead: what has not started must not."""
-        for delivery in self.held():
-            self._broker.release(delivery)  # Fenced; a claim that the rescue did not see is handed back by it.
+        self.release_waiting()  # Fenced; a claim that the rescue did not see is handed back by it.
 
     def _written(self, written: Sequence[tuple[Verdict, Outcome]]) -> None:
         self._broker.emit_written(written)

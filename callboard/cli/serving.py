@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
 
 def work(
-    queues: str = typer.Option(None, help="Only these queues, comma-separated; default: all"),
+    queues: str = typer.Option(
+        None, help="Only these queues, comma-separated, in strict order; default: all, in fair turns"
+    ),
     modules: list[str] = typer.Argument(None, help="More modules with actors, beside ours"),
 ) -> None:
     """Run WORKER_PROCESSES processes of JOB_CONCURRENCY threads, each replaced on its own when it ends."""
+    from callboard.app import QUEUE_ORDER_VARIABLE
     from callboard.log import get_logger
     from callboard.ops import exposition
     from callboard.ops.processes import Child, Supervisor, worker_command
@@ -34,7 +37,12 @@ def work(
         queues=wanted,
         modules=modules or [],
     )
-    shared = {"PROMETHEUS_MULTIPROC_DIR": str(place), "METRICS_PORT": "off"}
+    # Dramatiq makes a set of its --queues, so that their order takes a road of its own.
+    shared = {
+        "PROMETHEUS_MULTIPROC_DIR": str(place),
+        "METRICS_PORT": "off",
+        QUEUE_ORDER_VARIABLE: ",".join(wanted),
+    }
     children = [Child(f"worker {number}", command, shared) for number in range(1, settings.worker_processes + 1)]
     # Dramatiq looks for SIGTERM once a second and waits for its threads and its consumers one after the other.
     supervisor = Supervisor(children, stop_timeout_s=settings.worker_shutdown_s + 10)

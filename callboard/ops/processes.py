@@ -23,6 +23,13 @@ RESTART_WAIT_MAX_S = 30.0
 #: A child that ran this long did not end at once, s.
 RAN_WELL_S = 30.0
 LOOK_INTERVAL_S = 0.1
+#: A request to stop that follows the first one this closely is the same one: service managers and `timeout` signal a
+#: process twice, directly and through its group, s.
+SAME_REQUEST_S = 0.3
+#: Worker processes tell two signals apart by their distance, so the second is passed on no earlier than this, s.
+SECOND_SIGNAL_AFTER_S = 0.6
+#: Time the children get to leave at the second signal, s.
+HURRY_TIMEOUT_S = 5.0
 #: Exit code of a worker that refuses its configuration or schema: starting it again would not help.
 EXIT_HOPELESS = 2
 
@@ -77,6 +84,8 @@ class Supervisor:
         self._stop_timeout_s = stop_timeout_s
         #: A plain flag: an Event's lock may be held by the very thread that the signal interrupts.
         self._is_stopping = False
+        self._is_hurried = False
+        self._asked_clock = 0.0
         #: Set when a child says that another start would not help.
         self.gave_up: Child | None = None
 
@@ -85,18 +94,25 @@ class Supervisor:
             child.start()
 
     def request_stop(self, *_: Any) -> None:
-        """Ask run() to end; fits a signal handler."""
+        """Ask run() to end, and a second time: at once; fits a signal handler."""
+        if not self._is_stopping:
+            self._asked_clock = time.monotonic()
+        elif time.monotonic() - self._asked_clock > SAME_REQUEST_S:
+            self._is_hurried = True
         self._is_stopping = True
 
     def run(self) -> int:
-        """Watch the children until request_stop() or until one gives up; stop them and return the exit code."""
+        """Watch the children until request_stop() or until one gives up; stop them and return the exit code.
+
+        0 after a stop that was asked for once; 1 when it was asked for twice, or when a child gave up.
+        """
         while not self._is_stopping:
             time.sleep(LOOK_INTERVAL_S)
             self.look_once()
             if self.gave_up is not None:
                 break
         self.stop()
-        return 1 if self.gave_up is not None else 0
+        return 1 if self.gave_up is not None or self._is_hurried else 0
 
     def look_once(self) -> None:
         """Replace the children that have ended."""
@@ -120,21 +136,28 @@ class Supervisor:
 
     def stop(self) -> None:
         """Ask all children to end, wait their time, end the rest with their own children."""
-        for child in self.children:
-            if child.is_running:
-                child.process.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
-        until = time.monotonic() + self._stop_timeout_s
+        self._terminate_all()
+        told_clock = time.monotonic()
+        until, was_told_twice = told_clock + self._stop_timeout_s, False
+        while any(child.is_running for child in self.children) and time.monotonic() < until:
+            if self._is_hurried and not was_told_twice and time.monotonic() > told_clock + SECOND_SIGNAL_AFTER_S:
+                self._terminate_all()
+                until, was_told_twice = min(until, time.monotonic() + HURRY_TIMEOUT_S), True
+            time.sleep(LOOK_INTERVAL_S / 2)
         for child in self.children:
             if child.process is None:
                 continue
-            try:
-                child.process.wait(max(until - time.monotonic(), 0))
-            except subprocess.TimeoutExpired:
+            if child.is_running:
                 log.warning("process did not end in time and is killed", process=child.name)
                 child.process.kill()
                 child.process.wait()
             # What a child started belongs to its session; nothing of it may outlive us.
             _end_session(child)
+
+    def _terminate_all(self) -> None:
+        for child in self.children:
+            if child.is_running:
+                child.process.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
 
 
 def _end_session(child: Child) -> None:

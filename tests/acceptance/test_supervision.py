@@ -70,3 +70,36 @@ def test_a_message_that_kills_its_process_is_stopped_and_its_neighbours_finish(s
     noted = jobs.noted()
     assert noted.count("poison") == 3
     assert set(noted) - {"poison"} == set(names)
+
+
+TWO_QUEUES = """\
+import pathlib, sys
+import dramatiq
+
+def add(name):
+    with pathlib.Path("started").open("a") as started:
+        started.write(name + "\\n")
+
+@dramatiq.actor(queue_name="payments")
+def pay(): add("payments")
+
+@dramatiq.actor(queue_name="emails")
+def mail(): add("emails")
+"""
+
+
+def test_named_queues_are_worked_in_strict_order(shell):
+    # Given 50 messages in each of two queues, those of the second one older
+    (shell.folder / "two_queues.py").write_text(TWO_QUEUES)
+    sent = shell.run_python(
+        "import actors, two_queues\n"
+        "for actor in (two_queues.mail, two_queues.pay):\n"
+        "    for _ in range(50): actor.send()"
+    )
+    assert (sent.returncode, sent.stderr) == (0, "")
+    # When one thread works them as they are named
+    shell.callboard("work", "two_queues", "--queues", "payments,emails", WORKER_PROCESSES="1", JOB_CONCURRENCY="1")
+    started = shell.folder / "started"
+    wait_until(lambda: started.exists() and len(started.read_text().split()) == 100, 30, "all messages")
+    # Then the first queue is empty before the second one begins
+    assert started.read_text().split() == ["payments"] * 50 + ["emails"] * 50

@@ -15,7 +15,10 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def deliveries(*orders):
-    return [SimpleNamespace(order=(priority, NOW + timedelta(seconds=age), age)) for priority, age in orders]
+    return [
+        SimpleNamespace(queue_name="jobs", order=(priority, NOW + timedelta(seconds=age), age))
+        for priority, age in orders
+    ]
 
 
 def test_messages_come_by_priority_then_age():

@@ -17,6 +17,16 @@ STUBBORN = [
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)",
 ]
 
+#: Drains at the first SIGTERM, leaves at the second, as a worker does.
+DRAINS_CODE = """
+import signal, sys, time
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1) if not told else sys.exit(1))
+open(sys.argv[1], "w").close()
+time.sleep(60)
+"""
+DRAINS = [sys.executable, "-c", DRAINS_CODE]
+
 
 def supervised(*commands, stop_timeout_s=5.0):
     supervisor = Supervisor(
@@ -64,6 +74,36 @@ def test_a_child_that_ignores_the_request_to_end_is_killed():
     supervisor.request_stop()
     thread.join(10)
     assert not is_alive(pid)
+
+
+def started_draining(place):
+    """Supervise a child that drains for a minute, already told once; return its stop's exit codes too."""
+    supervisor = Supervisor([Child("drains", [*DRAINS, str(place / "ready")])], stop_timeout_s=30)
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(supervisor.run()))
+    supervisor.start()
+    wait_until((place / "ready").exists)
+    thread.start()
+    supervisor.request_stop()
+    return supervisor, thread, codes
+
+
+def test_a_second_request_to_stop_is_passed_on(tmp_path):
+    supervisor, thread, codes = started_draining(tmp_path)
+    supervisor._asked_clock -= 1
+    supervisor.request_stop()
+    thread.join(20)
+    assert codes == [1]
+    # It left by itself, early enough to hand its work back.
+    assert supervisor.children[0].process.returncode == 1
+
+
+def test_a_request_that_follows_at_once_is_the_same_one(tmp_path):
+    supervisor, thread, _ = started_draining(tmp_path)
+    supervisor.request_stop()
+    assert not supervisor._is_hurried
+    supervisor.children[0].process.kill()
+    thread.join(20)
 
 
 def test_what_a_child_started_does_not_outlive_it(tmp_path):

@@ -1,0 +1,91 @@
+"""How a worker process ends: it hears the signal at once, drains for its full grace, and hands back the rest.
+
+Dramatiq's own way falls short in three places. Its main loop looks at the signal once a second, and a worker claims
+on meanwhile. Its join_all() takes the time that all threads took off the time of each, so that the grace ends early
+(threads that end after .5, .9 and .95 of it: it returns at .9). And at a second signal it exits without its hooks, so
+that what ran would count as lost with its worker.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from callboard.log import get_logger
+
+if TYPE_CHECKING:
+    from dramatiq.worker import Worker
+
+    from callboard.broker.worker_side import WorkerSide
+
+log = get_logger(__name__)
+
+#: A signal that follows the first one this closely is the same one, heard twice: a service manager that signals the
+#: whole process group reaches us directly, and again through Dramatiq's master, s.
+SAME_SIGNAL_S = 0.3
+#: Longest time that leaving at the second signal takes, s.
+LEAVE_TIMEOUT_S = 3.0
+#: Time that Dramatiq gets to end threads which have nothing to run any more: they look once a second, ms.
+THREADS_END_MS = 2_000
+DRAIN_LOOK_S = 0.02
+
+
+class Stopping:
+    """The end of one worker process, tied to Dramatiq's Worker and its signal handlers."""
+
+    def __init__(self, side: WorkerSide, worker: Worker) -> None:
+        self._side = side
+        self._worker = worker
+        self._grace_s = 0.0
+        self._heard_clock: float | None = None
+
+    def install(self) -> None:
+        """Put ourselves in front of Worker.stop() and, in a process of Dramatiq's command, of its signal handlers."""
+        stock_stop = self._worker.stop
+
+        def stop(timeout: int = 600_000) -> None:
+            # Dramatiq's own waits come after ours, for threads that idle by then or are given up.
+            self._grace_s = timeout / 1000
+            stock_stop(timeout=min(timeout, THREADS_END_MS))
+
+        self._worker.stop = stop  # type: ignore[method-assign]
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            theirs = signal.getsignal(number)
+            # Whoever runs a Worker inside a program of his own decides himself what signals do.
+            if callable(theirs) and getattr(theirs, "__module__", None) == "dramatiq.cli":
+                signal.signal(number, self._heard_by(theirs))
+
+    def drain(self) -> None:
+        """Wait for running messages until the grace is over, then hand back what still runs."""
+        # From the signal on, not from when Dramatiq's main loop saw it: whoever sent it counts so too.
+        began_clock = time.monotonic() if self._heard_clock is None else self._heard_clock
+        until = began_clock + self._grace_s
+        while self._side.held() and time.monotonic() < until:
+            if not any(thread.is_alive() for thread in self._worker.workers):
+                break
+            time.sleep(DRAIN_LOOK_S)
+        if count := self._side.hand_back():
+            log.warning("messages were still running at the end of the grace and are handed back", count=count)
+
+    def _heard_by(self, theirs: Callable[[int, FrameType | None], Any]) -> Callable[[int, FrameType | None], None]:
+        # A handler runs between two instructions of the main thread, which may hold any lock. So it takes none itself.
+        def hear(number: int, frame: FrameType | None) -> None:
+            now = time.monotonic()
+            if self._heard_clock is None:
+                self._heard_clock = now
+                self._side.stop_claiming_soon()
+            elif now - self._heard_clock < SAME_SIGNAL_S:
+                return
+            else:
+                leaving = threading.Thread(target=self._side.leave, name="callboard-leaving", daemon=True)
+                leaving.start()
+                leaving.join(LEAVE_TIMEOUT_S)
+            theirs(number, frame)
+
+        return hear
