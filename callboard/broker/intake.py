@@ -19,6 +19,7 @@ import psycopg2
 
 from callboard.broker.claiming import FULL_LOOK_INTERVAL_S, Claimer
 from callboard.broker.delivery import Claim
+from callboard.broker.hearing import Hearing
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline
 from callboard.errors import DatabaseUnavailable
 from callboard.log import get_logger
@@ -90,6 +91,7 @@ class Intake:
         self._poll_interval_s = poll_interval_s
         self._claim_max = claim_max
         self._listens = listens
+        self.hearing = Hearing(worker_id, self.wake)
         #: Queues declared after the start, until the thread takes them up.
         self._new_queue_names: deque[str] = deque()
         #: A message waits that must run alone; this process has the turn to run such.
@@ -148,7 +150,7 @@ class Intake:
                 pause_s = self._look_for_overdue(self._cycle())
             except (DatabaseUnavailable, *CONNECTION_ERRORS, psycopg2.Error) as error:
                 if not self._is_known_away:
-                    log.warning("intake connection was lost; claiming pauses", error=str(error).strip())
+                    log.warning(_explained(error), error=str(error).strip())
                 self._is_known_away = True
                 self._disconnect()
                 pause_s = RECONNECT_WAIT_S
@@ -167,6 +169,7 @@ class Intake:
         self.cycle_clock = time.monotonic()
         if not self._receiver.may_claim():
             return RECONNECT_WAIT_S / 5
+        self._hear()
         self._ensure_connection()
         self._take_up_new_queues()
         # A ring that came before the claim below is answered by it; one that comes later stays to be read.
@@ -196,6 +199,16 @@ class Intake:
             # Before a long sleep the look must have been a full one.
             poll_s = min(poll_s, FULL_LOOK_INTERVAL_S)
         return poll_s if found.due_in_s is None else min(max(found.due_in_s, CONTENTION_WAIT_S), poll_s)
+
+    def _hear(self) -> None:
+        """Note what the connection heard, and give it up if it has not heard our own ring."""
+        if self._connection is None or not self._listens:
+            return
+        self._connection.poll()
+        if self._connection.notifies:
+            self.hearing.note_ring()
+        elif self.hearing.is_deaf():
+            self._disconnect()
 
     def _look_for_overdue(self, pause_s: float) -> float:
         """Hand back what has waited too long, looking seldom: it goes through all that is held."""
@@ -246,8 +259,9 @@ class Intake:
         # Stock producers of dramatiq-pg ring on channels of their own, once for delayed messages under ".DQ".
         stock = [f"dramatiq.{name}.{part}" for name in queue_names for part in ("enqueue", "DQ.enqueue")]
         with deadline(self._connection, CALL_TIMEOUT_S), self._connection.cursor() as cursor:
-            for channel in (CHANNEL, *stock):
+            for channel in (CHANNEL, self.hearing.channel, *stock):
                 cursor.execute(f"LISTEN {psycopg2.extensions.quote_ident(channel, cursor)}")
+        self.hearing.begin()
 
     def _sleep(self, pause_s: float) -> None:
         if pause_s <= 0 or self._stopping:
@@ -273,6 +287,16 @@ class Intake:
 
     def _disconnect(self) -> None:
         self._is_alone = False
+        self.hearing.end()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _explained(error: Exception) -> str:
+    if isinstance(error, psycopg2.errors.InvalidSqlStatementName | psycopg2.errors.DuplicatePreparedStatement):
+        return (
+            "claiming pauses: the session that prepared the claim is another one by now. Behind a pooler that shares "
+            "sessions, such as PgBouncer in transaction mode, set QUEUE_LISTEN=off; or connect to Postgres directly"
+        )
+    return "intake connection was lost; claiming pauses"

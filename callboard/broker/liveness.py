@@ -18,6 +18,7 @@ from typing import Any
 import psycopg2
 
 from callboard import __version__
+from callboard.broker.hearing import Hearing
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, schema, sql
 from callboard.errors import DatabaseUnavailable, SchemaOutdated
 from callboard.log import get_logger
@@ -60,6 +61,7 @@ class Liveness:
         threads: int,
         on_rescue: RescueListener,
         on_forgotten: Callable[[], None],
+        hearing: Hearing | None = None,
     ) -> None:
         self._url = url
         self._worker_id = worker_id
@@ -68,6 +70,7 @@ class Liveness:
         self.threads = threads
         self._on_rescue = on_rescue
         self._on_forgotten = on_forgotten
+        self._hearing = hearing
         self._connection: Any = None
         self._connected_at = 0.0
         self._leads = False
@@ -170,7 +173,11 @@ class Liveness:
 
     def _tick(self) -> float:
         """Beat, lead if it falls to us, and return the pause until the next tick, s."""
-        is_known, self._leads = self._execute("workers/beat", {"worker_id": self._worker_id, "leads": self._leads})[0]
+        channel = self._hearing.channel_to_ring() if self._hearing is not None else None
+        parameters = {"worker_id": self._worker_id, "leads": self._leads, "channel": channel}
+        is_known, self._leads, _ = self._execute("workers/beat", parameters)[0]
+        if self._hearing is not None and channel is not None:
+            self._hearing.rung()
         if not is_known:
             if self._is_leaving:
                 return FOLLOWER_TICK_S

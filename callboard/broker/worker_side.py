@@ -60,15 +60,6 @@ class WorkerSide:
         self.queue_names = queue_names = [name for name in options.queue_order if name in consumed]
         queue_names += [name for name in consumed if name not in queue_names]
         self.completions = Completions(url, self.worker_id, self._written, is_prepared=options.listens)
-        self.liveness = Liveness(
-            url,
-            self.worker_id,
-            queues=queue_names,
-            actors=[(a.actor_name, a.queue_name, a.priority) for a in broker.actors.values()],
-            threads=self._slots.threads,
-            on_rescue=broker.emit_rescued,
-            on_forgotten=self._forget_leases,
-        )
         self.intake = Intake(
             url,
             self.worker_id,
@@ -78,6 +69,16 @@ class WorkerSide:
             claim_max=options.claim_max,
             listens=options.listens,
             is_strict=bool(options.queue_order),
+        )
+        self.liveness = Liveness(
+            url,
+            self.worker_id,
+            queues=queue_names,
+            actors=[(a.actor_name, a.queue_name, a.priority) for a in broker.actors.values()],
+            threads=self._slots.threads,
+            on_rescue=broker.emit_rescued,
+            on_forgotten=self._forget_leases,
+            hearing=self.intake.hearing,
         )
 
     def start(self) -> None:
