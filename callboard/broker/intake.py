@@ -29,8 +29,10 @@ log = get_logger(__name__)
 CHANNEL = "callboard"
 RECONNECT_WAIT_S = 0.5
 FAULT_WAIT_S = 1.0
-#: How often claims whose answer was lost are looked for, s.
+#: How often claims whose answer was lost are looked for: after a connection was lost, for a while, and else, s.
 RECLAIM_INTERVAL_S = 10.0
+RECLAIM_WATCH_S = 60.0
+RECLAIM_IDLE_INTERVAL_S = 60.0
 #: How often waiting messages are looked at, s.
 OVERDUE_LOOK_S = 0.25
 #: How long a process claims nothing else while it waits for its running messages to end, s.
@@ -99,6 +101,7 @@ class Intake:
         self._is_alone = False
         self._runs_suspect = False
         self._reclaim_clock = 0.0
+        self._connected_clock = 0.0
         #: A claimed message may wait for a thread; when that was looked at last.
         self._may_wait = False
         self._overdue_clock = 0.0
@@ -150,7 +153,7 @@ class Intake:
                 pause_s = self._look_for_overdue(self._cycle())
             except (DatabaseUnavailable, *CONNECTION_ERRORS, psycopg2.Error) as error:
                 if not self._is_known_away:
-                    log.warning(_explained(error), error=str(error).strip())
+                    log.warning("intake connection was lost; claiming pauses", error=str(error).strip())
                 self._is_known_away = True
                 self._disconnect()
                 pause_s = RECONNECT_WAIT_S
@@ -180,7 +183,9 @@ class Intake:
         self._sees_suspects = False
         if self._is_alone:
             return self._run_suspects()
-        if time.monotonic() - self._reclaim_clock > RECLAIM_INTERVAL_S:
+        is_watched = time.monotonic() - self._connected_clock < RECLAIM_WATCH_S
+        interval_s = RECLAIM_INTERVAL_S if is_watched else RECLAIM_IDLE_INTERVAL_S
+        if time.monotonic() - self._reclaim_clock > interval_s:
             self._claimer.reclaim(self._connection, self._receiver.lease_ids())
             self._reclaim_clock = time.monotonic()
         free = self._receiver.free_slots()
@@ -248,6 +253,7 @@ class Intake:
         if self._connection is not None:
             return
         self._connection = connect(self._url(), application_name="callboard intake", autocommit=True)
+        self._connected_clock = time.monotonic()
         self._listen(self._claimer.queue_names)
         if self._is_known_away:
             log.info("intake connection is back")
@@ -291,12 +297,3 @@ class Intake:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _explained(error: Exception) -> str:
-    if isinstance(error, psycopg2.errors.InvalidSqlStatementName | psycopg2.errors.DuplicatePreparedStatement):
-        return (
-            "claiming pauses: the session that prepared the claim is another one by now. Behind a pooler that shares "
-            "sessions, such as PgBouncer in transaction mode, set QUEUE_LISTEN=off; or connect to Postgres directly"
-        )
-    return "intake connection was lost; claiming pauses"

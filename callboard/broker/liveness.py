@@ -32,6 +32,8 @@ LEADER_TICK_S = 1.0
 FOLLOWER_TICK_S = 1.5
 #: How often a follower looks whether the leader is frozen, s.
 DEPOSE_INTERVAL_S = 4.0
+#: How often the leader looks for messages of workers whose row is gone, while it suspects nobody, s.
+RESCUE_INTERVAL_S = 3.0
 #: While somebody is suspected, the second look comes as soon as it may, s.
 SUSPICION_TICK_S = 0.25
 #: A new leader looks only after its own connection is this old, so that workers that lost their lock with a
@@ -75,6 +77,7 @@ class Liveness:
         self._connected_at = 0.0
         self._leads = False
         self._depose_clock = 0.0
+        self._rescue_clock = 0.0
         self._is_known_away = False
         #: A plain flag: the main thread may hold an Event's lock when the signal that sets it arrives.
         self._is_leaving = False
@@ -173,11 +176,7 @@ class Liveness:
 
     def _tick(self) -> float:
         """Beat, lead if it falls to us, and return the pause until the next tick, s."""
-        channel = self._hearing.channel_to_ring() if self._hearing is not None else None
-        parameters = {"worker_id": self._worker_id, "leads": self._leads, "channel": channel}
-        is_known, self._leads, _ = self._execute("workers/beat", parameters)[0]
-        if self._hearing is not None and channel is not None:
-            self._hearing.rung()
+        is_known, self._leads = self._beat()
         if not is_known:
             if self._is_leaving:
                 return FOLLOWER_TICK_S
@@ -188,15 +187,26 @@ class Liveness:
             self._connect()
             return FOLLOWER_TICK_S
         if not self._leads:
-            if time.monotonic() - self._depose_clock > DEPOSE_INTERVAL_S:
-                self._depose_clock = time.monotonic()
-                self._execute("workers/depose", {"beat_overdue_s": BEAT_OVERDUE_S})
             return FOLLOWER_TICK_S
         if time.monotonic() - self._connected_at < LEADER_PATIENCE_S:
             return LEADER_TICK_S
         suspects = self._execute("workers/suspect", {"beat_overdue_s": BEAT_OVERDUE_S})[0][0]
-        self._rescue()
+        # A message may also run for a worker whose row is gone; that is rare, and looked for less often.
+        if suspects or time.monotonic() - self._rescue_clock > RESCUE_INTERVAL_S:
+            self._rescue_clock = time.monotonic()
+            self._rescue()
         return SUSPICION_TICK_S if suspects else LEADER_TICK_S
+
+    def _beat(self) -> tuple[bool, bool]:
+        channel = self._hearing.channel_to_ring() if self._hearing is not None else None
+        deposes = not self._leads and time.monotonic() - self._depose_clock > DEPOSE_INTERVAL_S
+        if deposes:
+            self._depose_clock = time.monotonic()
+        parameters = {"leads": self._leads, "channel": channel, "deposes": deposes, "beat_overdue_s": BEAT_OVERDUE_S}
+        is_known, leads, *_ = self._execute("workers/beat", {"worker_id": self._worker_id, **parameters})[0]
+        if self._hearing is not None and channel is not None:
+            self._hearing.rung()
+        return is_known, leads
 
     def _rescue(self) -> None:
         rows = self._execute("workers/rescue", {"beat_overdue_s": BEAT_OVERDUE_S, "max_lost_workers": MAX_LOST_WORKERS})

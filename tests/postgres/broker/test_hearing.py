@@ -132,24 +132,3 @@ def test_a_ring_that_nobody_hears_wakes_the_intake_once_it_is_overdue(monkeypatc
     # A connection that is gone owes nothing.
     ear.end()
     assert not ear.is_deaf()
-
-
-def test_a_claim_that_lost_its_session_to_a_pooler_names_the_setting(database_url, monkeypatch, caplog, connection):
-    # Given a worker whose prepared claim is gone from its session, as in another session of a pooler
-    broker, job, ran = broker_on(database_url, poll_interval_s=0.2)
-    with running_worker(broker):
-        job.send("first")
-        wait_until(lambda: ran)
-        stock_execute = broker.worker.intake._claimer._statement.execute
-
-        def execute(cursor, parameters):
-            monkeypatch.undo()
-            cursor.execute("DEALLOCATE ALL")
-            stock_execute(cursor, parameters)
-
-        monkeypatch.setattr(broker.worker.intake._claimer._statement, "execute", execute)
-        job.send("second")
-        # Then the log names the setting, and a new session goes on
-        wait_until(lambda: len(ran) == 2)
-    broker.close()
-    assert "QUEUE_LISTEN=off" in caplog.text
