@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import dramatiq
 
 from callboard.broker import BrokerOptions, PostgresBroker, set_default_broker
-from callboard.db import Pool, connect, schema
+from callboard.db import CALL_TIMEOUT_S, Pool, connect, deadline, schema
 from callboard.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ POOL_SIZE = 10
 EMBEDDED_URL_FILE = Path(".callboard") / "database-url"
 #: Where `callboard work --queues` tells its processes the order of the queues, comma-separated.
 QUEUE_ORDER_VARIABLE = "CALLBOARD_QUEUE_ORDER"
+#: Set in the processes of `callboard work`.
+SUPERVISED_VARIABLE = "CALLBOARD_SUPERVISED"
 
 
 @cache
@@ -81,6 +83,21 @@ def check_schema() -> None:
         connection.close()
 
 
+def connection_warning(starting: int) -> str | None:
+    """Return why Postgres may run out of connections with so many more worker processes, or None.
+
+    Raises: DatabaseUnavailable.
+    """
+    from callboard.ops.connections import read_budget
+
+    connection = connect(database_url())
+    try:
+        with deadline(connection, CALL_TIMEOUT_S), connection.cursor() as cursor:
+            return read_budget(cursor, pool_size=POOL_SIZE, starting=starting).warning
+    finally:
+        connection.close()
+
+
 def _worker_start() -> Any:
     settings = get_settings()
     return _middleware_package().WorkerStart(
@@ -89,6 +106,8 @@ def _worker_start() -> Any:
         metrics_host=settings.metrics_host,
         metrics_port=settings.metrics_port,
         check_schema=check_schema,
+        # A process of `callboard work` says nothing: that has counted all of them.
+        connection_warning=lambda: None if SUPERVISED_VARIABLE in os.environ else connection_warning(starting=1),
     )
 
 

@@ -34,6 +34,8 @@ class WorkerStart:
     metrics_port: int | None
     #: Raises SchemaOutdated or DatabaseUnavailable.
     check_schema: Callable[[], None]
+    #: Returns why Postgres may run out of connections, or None. Raises DatabaseUnavailable.
+    connection_warning: Callable[[], str | None] = lambda: None
 
 
 class WorkerBoot(Middleware):
@@ -50,6 +52,8 @@ class WorkerBoot(Middleware):
             start = self._start()
             configure_logging(start.log_level, start.log_format)
             start.check_schema()
+            if warning := start.connection_warning():
+                log.warning(warning)
         except (ConfigurationError, SchemaOutdated) as error:
             print(f"Callboard cannot start:\n{error}", file=sys.stderr, flush=True)  # noqa: T201 - logs may not be set up yet
             sys.exit(EXIT_CONFIGURATION)

@@ -40,10 +40,15 @@ def sql(
 
 @app.command()
 def check() -> None:
-    """Exit 0 when the schema is new enough for this version, else 1 with the command that helps."""
-    from callboard.app import get_pool
+    """Exit 0 when the schema is new enough for this version, else 1 with the command that helps.
+
+    It also says when Postgres has too few connections for the workers that run.
+    """
+    from callboard.app import connection_warning, get_pool
     from callboard.db import schema
 
     with get_pool().connection() as connection:
         schema.check_revision(connection)
     note(f"The schema is at revision {schema.REVISION} or newer.")
+    if warning := connection_warning(starting=0):
+        note(warning)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
@@ -13,6 +14,9 @@ import typer
 from callboard.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from callboard.ops.processes import Child
     from callboard.settings import Settings
 
 
@@ -23,27 +27,15 @@ def work(
     modules: list[str] = typer.Argument(None, help="More modules with actors, beside ours"),
 ) -> None:
     """Run WORKER_PROCESSES processes of JOB_CONCURRENCY threads, each replaced on its own when it ends."""
-    from callboard.app import QUEUE_ORDER_VARIABLE
     from callboard.log import get_logger
     from callboard.ops import exposition
-    from callboard.ops.processes import Child, Supervisor, worker_command
+    from callboard.ops.processes import Supervisor
 
     settings = _prepare()
     wanted = _known_queues(queues, modules or [])
+    _check_connections(settings.worker_processes)
     place = exposition.shared_dir(os.getpid())
-    command = worker_command(
-        threads=settings.job_concurrency,
-        shutdown_s=settings.worker_shutdown_s,
-        queues=wanted,
-        modules=modules or [],
-    )
-    # Dramatiq makes a set of its --queues, so that their order takes a road of its own.
-    shared = {
-        "PROMETHEUS_MULTIPROC_DIR": str(place),
-        "METRICS_PORT": "off",
-        QUEUE_ORDER_VARIABLE: ",".join(wanted),
-    }
-    children = [Child(f"worker {number}", command, shared) for number in range(1, settings.worker_processes + 1)]
+    children = _children(settings, wanted, modules or [], place)
     # Dramatiq looks for SIGTERM once a second and waits for its threads and its consumers one after the other.
     supervisor = Supervisor(children, stop_timeout_s=settings.worker_shutdown_s + 10)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -59,6 +51,33 @@ def work(
     if settings.metrics_port is not None:
         exposition.serve_when_free(settings.metrics_host, settings.metrics_port, place)
     sys.exit(supervisor.run())
+
+
+def _children(settings: Settings, queues: list[str], modules: list[str], place: Path) -> list[Child]:
+    from callboard.app import QUEUE_ORDER_VARIABLE, SUPERVISED_VARIABLE
+    from callboard.ops.processes import Child, worker_command
+
+    command = worker_command(
+        threads=settings.job_concurrency, shutdown_s=settings.worker_shutdown_s, queues=queues, modules=modules
+    )
+    shared = {
+        "PROMETHEUS_MULTIPROC_DIR": str(place),
+        "METRICS_PORT": "off",
+        # Dramatiq makes a set of its --queues, so that their order takes a road of its own.
+        QUEUE_ORDER_VARIABLE: ",".join(queues),
+        SUPERVISED_VARIABLE: "1",
+    }
+    return [Child(f"worker {number}", command, shared) for number in range(1, settings.worker_processes + 1)]
+
+
+def _check_connections(processes: int) -> None:
+    from callboard.app import connection_warning
+    from callboard.log import get_logger
+
+    # With the database away there is nothing to count, and _prepare() has said so.
+    with contextlib.suppress(DatabaseUnavailable):
+        if warning := connection_warning(starting=processes):
+            get_logger(__name__).warning(warning)
 
 
 def _known_queues(names: str | None, modules: list[str]) -> list[str]:

@@ -24,6 +24,8 @@ CONNECT_TIMEOUT_MIN_S = 2
 CONNECT_LEFT_MIN_S = 1.5
 #: Time one call may take unless its caller says otherwise, s.
 CALL_TIMEOUT_S = 5.0
+#: How often a thread looks whether another one gave a connection back, while the server refuses new ones, s.
+RETURN_LOOK_S = 0.02
 #: Failures of the connection, not of the statement.
 CONNECTION_ERRORS = (psycopg2.OperationalError, psycopg2.InterfaceError, TimeoutError)
 
@@ -94,6 +96,7 @@ class Pool:
         self._pid = os.getpid()
         self._idle: list[Any] = []
         self._free = threading.BoundedSemaphore(self._size)
+        self._lent: set[int] = set()
 
     @property
     def minconn(self) -> int:
@@ -117,14 +120,33 @@ class Pool:
                 f"All {self._size} database connections of this process were busy for {timeout_s:g} s."
             )
         try:
-            while self._idle:
-                connection = self._idle.pop()
-                if _is_quiet(connection):
-                    return connection
-                connection.close()
-            return self._open(until - time.monotonic())
+            connection = self._take_idle() or self._open_or_wait(until)
         except BaseException:
             self._free.release()
+            raise
+        self._lent.add(id(connection))
+        return connection
+
+    def _take_idle(self) -> Any:
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return None
+            if _is_quiet(connection):
+                return connection
+            connection.close()
+
+    def _open_or_wait(self, until: float) -> Any:
+        """Open a connection; where the server has none left, wait for one that another thread gives back."""
+        try:
+            return self._open(until - time.monotonic())
+        except DatabaseUnavailable:
+            # With the server away instead, those that are lent are lost as well, and nobody is waited for.
+            while self._lent and time.monotonic() < until:
+                if connection := self._take_idle():
+                    return connection
+                time.sleep(RETURN_LOOK_S)
             raise
 
     def _open(self, timeout_s: float) -> Any:
@@ -145,6 +167,7 @@ class Pool:
         except CONNECTION_ERRORS:
             connection.close()
         finally:
+            self._lent.discard(id(connection))
             if not connection.closed:
                 connection.autocommit = False
                 self._idle.append(connection)

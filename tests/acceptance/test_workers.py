@@ -200,3 +200,29 @@ def test_wrong_settings_are_named_all_at_once(shell):
     for text in ("JOB_CONCURRENCY", "'eight'", "SMTP_PORT", "'0'", "QUEUE_LISTEN", "'maybe'"):
         assert text in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["dramatiq", JOBS, "-p", "1", "-t", "1", "--skip-logging"], ["callboard.cli", "work", JOBS]],
+    ids=["dramatiq", "work"],
+)
+def test_too_few_connections_are_said_once_at_the_start(shell, jobs, db, command):
+    # Given workers enough to use up what Postgres has
+    workers = 20
+    db(
+        "INSERT INTO callboard.workers (worker_id, hostname, pid, queues, threads, version, beat_at) "
+        "SELECT gen_random_uuid(), 'elsewhere', n, '{other}', 1, '0', now() + interval '1 minute' "
+        "FROM generate_series(1, %s) AS n",
+        workers,
+    )
+    # When one more process starts
+    worker = shell.start(sys.executable, "-m", *command)
+    jobs.send("note", "a")
+    wait_until(jobs.noted, 30, "the message")
+    # Then it says so with the figures, once, and works
+    assert worker.log.count("Postgres may run out of connections: 21 worker processes") == 1
+    assert "Set max_connections to" in worker.log
+    checked = shell.run_callboard("db", "check")
+    assert checked.returncode == 0
+    assert "Postgres may run out of connections" in checked.stderr

@@ -129,3 +129,104 @@ def test_a_forked_child_has_connections_of_its_own(small):
 def test_an_address_that_cannot_be_reached_is_the_databases_absence():
     with pytest.raises(DatabaseUnavailable, match="cannot be reached"):
         connect("postgresql://nobody@127.0.0.1:1/none")
+
+
+def test_a_connection_lost_while_it_commits_frees_its_slot(database_url, connection):
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t (n int)")
+    with Proxy(database_url) as proxy:
+        pool = Pool(proxy.url, size=1)
+        # When the commit is sent and its answer never comes
+        proxy.lose_next_answer(lambda: None, to=b"COMMIT")
+        with pytest.raises(DatabaseUnavailable), pool.cursor() as cursor:
+            cursor.execute("INSERT INTO t VALUES (1)")
+        # Then the one slot is free for a new connection
+        with pool.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM t")
+            assert cursor.fetchone() == (1,)
+        pool.close()
+
+
+def test_connections_killed_again_and_again_leak_no_slot(database_url, connection):
+    # Given eight threads that share three connections, while somebody ends all sessions now and then
+    pool = Pool(database_url, size=3)
+    done = []
+
+    def use():
+        for _ in range(30):
+            try:
+                with pool.cursor() as cursor:
+                    cursor.execute("SELECT pg_sleep(0.005)")
+            except DatabaseUnavailable:
+                continue
+            done.append(1)
+
+    threads = [threading.Thread(target=use) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    with connection.cursor() as cursor:
+        for _ in range(10):
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'callboard' AND datname = current_database()"
+            )
+            cursor.execute("SELECT pg_sleep(0.03)")
+    for thread in threads:
+        thread.join(60)
+    # Then all three slots are there, and the work went on
+    assert len(done) > 100
+    lent = [pool.getconn() for _ in range(3)]
+    for each in lent:
+        pool.putconn(each)
+    pool.close()
+
+
+@pytest.fixture
+def limited_url(database_url, connection):
+    """The database for a role that may open two connections: a server that has no more to give."""
+    with connection.cursor() as cursor:
+        cursor.execute("DROP ROLE IF EXISTS limited")
+        cursor.execute("CREATE ROLE limited LOGIN CONNECTION LIMIT 2")
+    yield database_url.replace("postgresql://postgres@", "postgresql://limited@")
+    with connection.cursor() as cursor:
+        cursor.execute("DROP ROLE limited")
+
+
+def test_where_the_server_has_no_more_connections_a_pool_waits_for_its_own(limited_url):
+    # Given a pool for four, and a server that gives two
+    pool = Pool(limited_url, size=4)
+    lent = [pool.getconn(), pool.getconn()]
+    got = []
+    waiting = threading.Thread(target=lambda: got.append(pool.getconn(10)))
+    waiting.start()
+    # When one comes back
+    pool.putconn(lent[0])
+    # Then the third thread has it
+    waiting.join(20)
+    assert got == [lent[0]]
+    # And a thread that waits in vain hears what the server said
+    with pytest.raises(DatabaseUnavailable, match="too many connections"):
+        pool.getconn(timeout_s=2)
+    for each in (lent[1], got[0]):
+        pool.putconn(each)
+    pool.close()
+
+
+def test_a_server_that_never_had_a_connection_to_give_is_said_at_once(limited_url):
+    others = [psycopg2.connect(limited_url) for _ in range(2)]
+    pool = Pool(limited_url, size=2)
+    with pytest.raises(DatabaseUnavailable, match="too many connections"):
+        pool.getconn()
+    for each in others:
+        each.close()
+    wait_until(lambda: _lends(pool), what="a connection once there is one")
+    pool.close()
+
+
+def _lends(pool):
+    try:
+        with pool.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseUnavailable:
+        return False
+    return True
