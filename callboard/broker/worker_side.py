@@ -55,16 +55,13 @@ class WorkerSide:
         self._lock = threading.Lock()
         self._is_stopping = False
         self.stopping = Stopping(self, worker)
-        consumed = sorted(name for name in broker.queues if name in worker.consumers)
-        # Those that an order names, then the others.
-        self.queue_names = queue_names = [name for name in options.queue_order if name in consumed]
-        queue_names += [name for name in consumed if name not in queue_names]
+        self.queue_names = _in_order([name for name in broker.queues if name in worker.consumers], options.queue_order)
         self.completions = Completions(url, self.worker_id, self._written, is_prepared=options.listens)
         self.intake = Intake(
             url,
             self.worker_id,
             self,
-            queue_names=queue_names,
+            queue_names=self.queue_names,
             poll_interval_s=options.poll_interval_s,
             claim_max=options.claim_max,
             listens=options.listens,
@@ -73,7 +70,7 @@ class WorkerSide:
         self.liveness = Liveness(
             url,
             self.worker_id,
-            queues=queue_names,
+            queues=self.queue_names,
             actors=[(a.actor_name, a.queue_name, a.priority) for a in broker.actors.values()],
             threads=self._slots.threads,
             on_rescue=broker.emit_rescued,
@@ -263,3 +260,8 @@ def _message_of(claim: Claim) -> Message[Any]:
     object.__setattr__(message, "message_id", claim.message_id)
     object.__setattr__(message, "queue_name", claim.queue_name)
     return message
+
+
+def _in_order(consumed: Sequence[str], order: Sequence[str]) -> list[str]:
+    """Return the queues as an order names them, then the others by name."""
+    return [name for name in order if name in consumed] + sorted(name for name in consumed if name not in order)
