@@ -68,10 +68,14 @@ def test_the_budget_is_read_from_the_server_and_the_workers_that_live(url, db, c
     with contextlib.closing(psycopg2.connect(url, application_name="their report")):
         with contextlib.closing(psycopg2.connect(url, application_name="callboard intake")) as ours:
             budget = read_budget(ours.cursor(), pool_size=10, starting=3)
-        others = db("SELECT count(*) FROM pg_stat_activity WHERE usesysid IS NOT NULL AND datid IS NOT NULL")[0][0]
+            with contextlib.closing(psycopg2.connect(url)):
+                more = read_budget(ours.cursor(), pool_size=10)
     # Then they are what it counts
     assert budget.worker_processes == 2 + 3
-    assert budget.others == others
+    # Sessions of tests before this one may still be ending; the two of here are there.
+    assert budget.others >= 2
+    assert more.others >= 3
+    assert more.worker_processes == 2
     assert str(budget.max_connections) == db("SHOW max_connections")[0][0]
     assert str(budget.reserved) == db("SHOW superuser_reserved_connections")[0][0]
 
