@@ -4,11 +4,13 @@ PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS_VENV := .venv-peers
+PEERS_READY := $(PEERS_VENV)/.ready
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check format ci deploy-check lock clean
+.PHONY: help setup demo dev test bench check format ci deploy-check lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +34,15 @@ dev: $(READY)  ## Run the service for daily work: database, mail server, YooKass
 test: $(READY)  ## Run the tests (ARGS=… goes to pytest)
 	@$(BIN)/python -m pytest $(ARGS)
 
+bench: $(READY) $(PEERS_READY)  ## Measure ours and the peers side by side (ARGS=--quick for a small run; needs redis-server)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+$(PEERS_READY): benchmarks/requirements-peers.lock
+	@echo "Setting up .venv-peers for the other queues (once; about a minute) …"
+	@$(PYTHON) -m venv $(PEERS_VENV)
+	@$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements-peers.lock
+	@touch $@
+
 check: $(READY)  ## Lint, formatting, types, import layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -54,6 +65,7 @@ lock: $(READY)  ## Bring the lock files in line with pyproject.toml, with hashes
 	@# Callboard itself stands in the second one, by its path; that line and the remark about it go.
 	@sed -e '/^# WARNING: pip install/,/^# Consider/d' -e '/^callboard @/,/^    #/d' requirements-dev.lock > requirements-dev.lock.new
 	@mv requirements-dev.lock.new requirements-dev.lock
+	@$(COMPILE) --output-file benchmarks/requirements-peers.lock benchmarks/requirements-peers.txt
 
 clean:  ## Remove what the commands above made
-	rm -rf $(VENV) .callboard build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS_VENV) .callboard build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

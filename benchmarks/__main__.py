@@ -1,0 +1,85 @@
+"""The command behind make bench."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine, report, servers
+from benchmarks.contenders import Contender, check_present, choose
+from benchmarks.plan import KINDS, QUICK, Run, Sizes
+from benchmarks.servers import BenchFailed, Server
+
+RESULTS = Path(__file__).parent / "results"
+EPILOG = """\
+examples:
+  make bench                                          # everything, about an hour
+  make bench ARGS=--quick                             # everything, small, about ten minutes
+  make bench ARGS="--only drain,send --peers ours,pgqueuer"
+  make bench ARGS="--peers ours"                      # needs no peers' environment and no Redis
+"""
+
+
+def main() -> int:
+    """Measure, print the report, write the JSON. Exit codes: 0 all measured, 1 something failed, 2 usage."""
+    arguments = _arguments()
+    try:
+        contenders = choose(arguments.peers)
+        check_present(contenders)
+        document = _measure(contenders, arguments)
+    except BenchFailed as error:
+        print(f"The bench cannot run: {error}", file=sys.stderr)
+        return 2
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(report.render(document))
+    print(f"Written to {arguments.output}", file=sys.stderr)
+    return 1 if document["failures"] else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="make bench", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, description=main.__doc__
+    )
+    parser.add_argument("--quick", action="store_true", help="small numbers, one round: to look, not to publish")
+    parser.add_argument("--only", default=",".join(KINDS), help=f"comma-separated, of: {', '.join(KINDS)}")
+    parser.add_argument("--peers", default="all", help="comma-separated; ours is ours, all is all (default)")
+    parser.add_argument("--messages", type=int, help="how many messages a drain and a bulk send have")
+    parser.add_argument("--output", type=Path, help="where the JSON goes; default: benchmarks/results/<date>.json")
+    arguments = parser.parse_args()
+    arguments.kinds = [kind.strip() for kind in arguments.only.split(",") if kind.strip()]
+    if unknown := sorted(set(arguments.kinds) - set(KINDS)):
+        parser.error(f"there is no measurement {', '.join(unknown)}; there are: {', '.join(KINDS)}")
+    return arguments
+
+
+def _measure(contenders: list[Contender], arguments: argparse.Namespace) -> dict[str, Any]:
+    about = machine.describe()
+    arguments.output = arguments.output or RESULTS / f"{about['date'][:19].replace(':', '')}.json"
+    sizes = QUICK if arguments.quick else Sizes()
+    if arguments.messages:
+        sizes = sizes.with_messages(arguments.messages)
+    with contextlib.ExitStack() as stack:
+        running: dict[str, Server] = {"postgres": stack.enter_context(servers.postgres())}
+        if any(contender.backend == "redis" for contender in contenders):
+            running["redis"] = stack.enter_context(servers.redis())
+        run = Run(contenders, running, sizes)
+        settings = {name: server.settings() for name, server in running.items()}
+        for kind in arguments.kinds:
+            run.measure(kind)
+    return {
+        "machine": about,
+        "is_quick": arguments.quick,
+        "servers": settings,
+        "contenders": {contender.name: contender.description for contender in contenders},
+        "results": run.results,
+        "failures": run.failures,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

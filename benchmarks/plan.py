@@ -1,0 +1,125 @@
+"""Which measurements a run makes, in which order: interleaved, so that a noisy minute hits everybody."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from benchmarks.contenders import Contender
+from benchmarks.measure.drain import drain
+from benchmarks.measure.latency import latency
+from benchmarks.measure.sending import bulk, send
+from benchmarks.peer import Variant
+from benchmarks.servers import BenchFailed, Server
+
+#: The measurements, in their order.
+KINDS = ("drain", "send", "bulk", "latency")
+#: Drains of these are repeated three times, of the others twice: the targets compare them.
+CLOSE_RACE = {"broker", "service", "pgqueuer"}
+SENDING_ROUNDS = 3
+SENDERS = (1, 8)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    drain: int = 50_000
+    send: int = 5_000
+    bulk: int = 50_000
+    latency: int = 500
+    rounds: int = 3
+
+    def with_messages(self, count: int) -> Sizes:
+        """Return the same sizes with another number of messages to drain and to send at once."""
+        return replace(self, drain=count, bulk=count)
+
+
+QUICK = Sizes(drain=10_000, send=1_000, bulk=10_000, latency=100, rounds=1)
+
+
+@dataclass
+class Run:
+    """The results as they come; one failure does not stop the rest, but fails the run in the end."""
+
+    contenders: Sequence[Contender]
+    servers: Mapping[str, Server]
+    sizes: Sizes
+    results: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def measure(self, name: str) -> None:
+        """Make all measurements of one kind."""
+        getattr(self, f"_{name}")()
+
+    def _drain(self) -> None:
+        for number in range(self.sizes.rounds):
+            for contender in self.contenders:
+                if (
+                    number < (self.sizes.rounds if contender.name in CLOSE_RACE else self.sizes.rounds - 1)
+                    or not number
+                ):
+                    for variant in self._variants(contender, is_first_round=not number):
+                        self._try("drain", contender, partial(drain, variant, self.sizes.drain))
+
+    def _variants(self, contender: Contender, *, is_first_round: bool) -> list[Variant]:
+        """Return what to run: everything at first, then the best one, and what is there to look at."""
+        if is_first_round:
+            return contender.variants
+        best = best_of(self.results.get("drain", []), contender.name)
+        return [v for v in contender.variants if not v.counts or (best is not None and v.name == best["variant"])]
+
+    def _send(self) -> None:
+        for _ in range(min(self.sizes.rounds, SENDING_ROUNDS)):
+            for contender in self.contenders:
+                for threads in SENDERS:
+                    count = self.sizes.send * (1 if threads == 1 else 2)
+                    self._try("send", contender, partial(send, count, threads))
+
+    def _bulk(self) -> None:
+        for _ in range(min(self.sizes.rounds, SENDING_ROUNDS)):
+            for contender in self.contenders:
+                if contender.description["has_bulk"]:
+                    self._try("bulk", contender, partial(bulk, self.sizes.bulk))
+
+    def _latency(self) -> None:
+        for _ in range(min(self.sizes.rounds, 2)):
+            for contender in self.contenders:
+                self._try("latency", contender, partial(latency, self.sizes.latency))
+
+    def _try(self, kind: str, contender: Contender, measure: Callable[[Contender, Server], dict[str, Any]]) -> None:
+        begun = time.monotonic()
+        try:
+            result = measure(contender, self.servers[contender.backend])
+        except BenchFailed as error:
+            self.failures.append(f"{kind}: {error}")
+            _say(f"{kind:9} {contender.name:18} FAILED: {error}")
+        except Exception:  # noqa: BLE001 - an hour's results are not thrown away for one fault; the run fails in the end
+            self.failures.append(f"{kind}, {contender.name}: {traceback.format_exc()}")
+            _say(f"{kind:9} {contender.name:18} FAILED:\n{traceback.format_exc()}")
+        else:
+            self.results.setdefault(kind, []).append(result)
+            _say(f"{kind:9} {contender.name:18} {_short(result)}  ({time.monotonic() - begun:.0f} s)")
+
+
+def best_of(results: Sequence[dict[str, Any]], name: str, variant: str | None = None) -> dict[str, Any] | None:
+    """Return the fastest of a contender's runs that count, or of one variant's."""
+    runs = [
+        r for r in results if r["contender"] == name and (r["counts"] if variant is None else r["variant"] == variant)
+    ]
+    return max(runs, key=lambda result: float(result["per_s"]), default=None)
+
+
+def _short(result: Mapping[str, Any]) -> str:
+    if "per_s" in result:
+        return f"{result['variant']:30} {result['per_s']:>9,.0f}/s"
+    return f"{result['variant']:30} p50 {result['p50_ms']:.2f} ms, p99 {result['p99_ms']:.2f} ms"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
