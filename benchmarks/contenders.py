@@ -57,6 +57,11 @@ class Contender:
         return _variant(self.description["idle"])
 
     @property
+    def recovery(self) -> Variant | None:
+        fields = self.description["recovery"]
+        return None if fields is None else _variant(fields)
+
+    @property
     def python(self) -> str:
         return str(PEERS_PYTHON) if self.is_peer else sys.executable
 

@@ -43,6 +43,8 @@ class Variant:
     environment: tuple[tuple[str, str], ...] = ()
     #: Messages are sent while it drains, because waiting ones do harm; see Peer.feed.
     is_fed: bool = False
+    #: Somebody starts a worker anew that was killed.
+    is_supervised: bool = False
     #: Held against the targets; others are there to look at.
     counts: bool = True
 
@@ -60,6 +62,8 @@ class Peer:
     variants: ClassVar[tuple[Variant, ...]]
     #: One process that waits for messages: for the latency.
     idle: ClassVar[Variant]
+    #: Two processes that may be killed; None: not measured.
+    recovery: ClassVar[Variant | None] = None
     #: It can send many at once.
     has_bulk: ClassVar[bool] = True
     #: What the numbers do not say.
@@ -78,6 +82,10 @@ class Peer:
         """Leave count no-op messages waiting."""
         raise NotImplementedError
 
+    def pile(self, count: int) -> None:
+        """Leave very many no-op messages waiting, by any way."""
+        self.fill(count)
+
     def feed(self, count: int) -> None:
         """Send count no-op messages while the workers drain."""
         raise NotImplementedError
@@ -94,6 +102,10 @@ class Peer:
         """Send count messages 20 ms apart, each with the moment it was sent."""
         raise NotImplementedError
 
+    def hold(self, number: int) -> None:
+        """Send one message whose handler calls tally.hold(number)."""
+        raise NotImplementedError
+
     def describe(self) -> dict[str, Any]:
         versions = {name: version(name) for name in self.packages}
         return {
@@ -102,6 +114,7 @@ class Peer:
             "backend": self.backend,
             "variants": [asdict(variant) for variant in self.variants],
             "idle": asdict(self.idle),
+            "recovery": self.recovery and asdict(self.recovery),
             "has_bulk": self.has_bulk,
             "remark": self.remark,
             "left": self.left,

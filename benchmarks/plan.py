@@ -11,18 +11,25 @@ from functools import partial
 from typing import Any
 
 from benchmarks.contenders import Contender
+from benchmarks.measure.backlog import backlog
 from benchmarks.measure.drain import drain
+from benchmarks.measure.idle import idle
 from benchmarks.measure.latency import latency
+from benchmarks.measure.recovery import recovery
 from benchmarks.measure.sending import bulk, send
 from benchmarks.peer import Variant
 from benchmarks.servers import BenchFailed, Server
 
 #: The measurements, in their order.
-KINDS = ("drain", "send", "bulk", "latency")
+KINDS = ("drain", "send", "bulk", "latency", "backlog", "recovery", "idle")
 #: Drains of these are repeated three times, of the others twice: the targets compare them.
 CLOSE_RACE = {"broker", "service", "pgqueuer"}
 SENDING_ROUNDS = 3
+#: A peer is killed a few times only: it takes half a minute and more to notice.
+PEER_KILLS = 3
 SENDERS = (1, 8)
+#: From here on a figure is shown without decimals.
+LARGE = 1000
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,10 @@ class Sizes:
     send: int = 5_000
     bulk: int = 50_000
     latency: int = 500
+    short_backlog: int = 10_000
+    long_backlog: int = 1_000_000
+    kills: int = 30
+    idle_s: float = 60
     rounds: int = 3
 
     def with_messages(self, count: int) -> Sizes:
@@ -40,7 +51,7 @@ class Sizes:
         return replace(self, drain=count, bulk=count)
 
 
-QUICK = Sizes(drain=10_000, send=1_000, bulk=10_000, latency=100, rounds=1)
+QUICK = Sizes(drain=10_000, send=1_000, bulk=10_000, latency=100, long_backlog=100_000, kills=3, idle_s=15, rounds=1)
 
 
 @dataclass
@@ -92,7 +103,29 @@ class Run:
             for contender in self.contenders:
                 self._try("latency", contender, partial(latency, self.sizes.latency))
 
-    def _try(self, kind: str, contender: Contender, measure: Callable[[Contender, Server], dict[str, Any]]) -> None:
+    def _backlog(self) -> None:
+        for waiting in [self.sizes.short_backlog] * min(self.sizes.rounds, 3) + [self.sizes.long_backlog]:
+            for contender in self.contenders:
+                if contender.name in CLOSE_RACE:
+                    self._try("backlog", contender, partial(backlog, waiting, self._best_variant(contender)))
+
+    def _recovery(self) -> None:
+        for contender in self.contenders:
+            if contender.recovery is not None:
+                kills = PEER_KILLS if contender.is_peer else self.sizes.kills
+                self._try("recovery", contender, partial(recovery, kills, contender.recovery))
+
+    def _idle(self) -> None:
+        for contender in self.contenders:
+            if contender.recovery is not None:
+                self._try("idle", contender, partial(idle, self.sizes.idle_s))
+
+    def _best_variant(self, contender: Contender) -> Variant:
+        best = best_of(self.results.get("drain", []), contender.name)
+        counting = [variant for variant in contender.variants if variant.counts]
+        return next((v for v in counting if best is not None and v.name == best["variant"]), counting[-1])
+
+    def _try(self, kind: str, contender: Contender, measure: Callable[[Contender, Server], Any]) -> None:
         begun = time.monotonic()
         try:
             result = measure(contender, self.servers[contender.backend])
@@ -103,8 +136,9 @@ class Run:
             self.failures.append(f"{kind}, {contender.name}: {traceback.format_exc()}")
             _say(f"{kind:9} {contender.name:18} FAILED:\n{traceback.format_exc()}")
         else:
-            self.results.setdefault(kind, []).append(result)
-            _say(f"{kind:9} {contender.name:18} {_short(result)}  ({time.monotonic() - begun:.0f} s)")
+            for part in result if isinstance(result, list) else [result]:
+                self.results.setdefault(kind, []).append(part)
+                _say(f"{kind:9} {contender.name:18} {_short(part)}  ({time.monotonic() - begun:.0f} s)")
 
 
 def best_of(results: Sequence[dict[str, Any]], name: str, variant: str | None = None) -> dict[str, Any] | None:
@@ -116,9 +150,16 @@ def best_of(results: Sequence[dict[str, Any]], name: str, variant: str | None = 
 
 
 def _short(result: Mapping[str, Any]) -> str:
-    if "per_s" in result:
-        return f"{result['variant']:30} {result['per_s']:>9,.0f}/s"
-    return f"{result['variant']:30} p50 {result['p50_ms']:.2f} ms, p99 {result['p99_ms']:.2f} ms"
+    shown = ("role", "waiting", "per_s", "per_s_later", "p50_ms", "p99_ms", "median_s", "slowest_s", "first_s",
+             "memory_growth_mb", "queries_per_s", "cpu_percent")  # fmt: skip
+    figures = [f"{name} {_rounded(result[name])}" for name in shown if result.get(name) is not None]
+    return f"{result['variant']:32} {', '.join(figures)}"
+
+
+def _rounded(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if value >= LARGE else f"{value:.2f}"
 
 
 def _say(line: str) -> None:

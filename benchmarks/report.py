@@ -115,11 +115,19 @@ def _latency(document: Document, results: Sequence[dict[str, Any]]) -> str:
 
 def _backlog(document: Document, results: Sequence[dict[str, Any]]) -> str:
     rows = [
-        [_title(document, r["contender"]), f"{r['waiting']:,}", f"{r['per_s']:,.0f}", f"{r['per_s_later']:,.0f}",
-         f"{r['first_s']:.2f}", f"{r['memory_growth_mb']:.0f}"]
+        [
+            _title(document, r["contender"]),
+            f"{r['waiting']:,}",
+            f"{r['per_s']:,.0f}",
+            f"{r['per_s_later']:,.0f}",
+            f"{r['first_s']:.2f}",
+            "–" if r["first_after_process_start_s"] is None else f"{r['first_after_process_start_s']:.2f}",
+            f"{r['memory_growth_mb']:.0f}",
+        ]
         for r in results
-    ]  # fmt: skip
-    head = ["contender", "waiting", "first 10,000 /s", "up to 50,000 /s", "first message s", "memory growth MB"]
+    ]
+    head = ["contender", "waiting", "first 10,000 /s", "first 50,000 /s", "first message s", "with imports s",
+            "memory growth MB"]  # fmt: skip
     return "### Backlog\n\n" + _table(head, rows)
 
 
@@ -135,10 +143,16 @@ def _recovery(document: Document, results: Sequence[dict[str, Any]]) -> str:
 
 def _idle(document: Document, results: Sequence[dict[str, Any]]) -> str:
     rows = [
-        [r["role"], f"{r['queries_per_s']:.2f}", f"{r['cpu_percent']:.2f}", f"{r['server_cpu_percent']:.2f}"]
+        [
+            _title(document, r["contender"]),
+            r["role"],
+            f"{r['queries_per_s']:.2f}",
+            f"{r['cpu_percent']:.2f}",
+            f"{r['server_cpu_percent']:.2f}",
+        ]
         for r in results
     ]
-    head = ["process", "queries /s", "CPU %", "server CPU %"]
+    head = ["contender", "process", "queries /s", "CPU %", "server CPU %"]
     return "### A worker that has nothing to do\n\n" + _table(head, rows)
 
 

@@ -23,6 +23,7 @@ from callboard.dev.postgres import temporary_server
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "log_line_prefix": "%p %a|"}
 SHOWN = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "shared_buffers",
          "max_wal_size", "autovacuum", "max_connections")  # fmt: skip
+RELOAD_S = 0.5
 REDIS_START_TIMEOUT_S = 10
 LOOPBACK = "127.0.0.1"
 
@@ -86,6 +87,13 @@ class Postgres:
 
     def settings(self) -> dict[str, str]:
         return {name: str(self.query(self.server.url(), f"SHOW {name}")[0][0]) for name in SHOWN}
+
+    def set(self, name: str, value: str) -> None:
+        """Change a setting for all sessions, running ones too."""
+        self.query(self.server.url(), f"ALTER SYSTEM SET {name} = '{value}'")
+        self.query(self.server.url(), "SELECT pg_reload_conf()")
+        # The postmaster tells its children by a signal, which takes a moment.
+        time.sleep(RELOAD_S)
 
     def query(self, url: str, statement: str, *parameters: Any) -> list[Any]:
         """Run a statement on the bench's own connection to that database."""
@@ -166,7 +174,9 @@ def redis() -> Iterator[Redis]:
     with tempfile.TemporaryDirectory(prefix="callboard-redis-") as folder:
         process = subprocess.Popen(
             [program, "--port", str(port), "--bind", LOOPBACK, "--dir", folder, "--save", "",
-             "--appendonly", "yes", "--appendfsync", "everysec", "--logfile", f"{folder}/redis.log"]
+             "--appendonly", "yes", "--appendfsync", "everysec",
+             # A rewrite of the file in the middle would be counted as less than nothing written.
+             "--auto-aof-rewrite-percentage", "0", "--logfile", f"{folder}/redis.log"]
         )  # fmt: skip
         server = Redis(port, process)
         try:

@@ -18,6 +18,9 @@ FOLDER_VARIABLE = "BENCH_TALLY_DIR"
 GO_FILE = "go"
 #: Moment of the first start, moment of the last start (Unix time, s), number of messages.
 LAYOUT = struct.Struct("ddd")
+#: A line for each start of a held message: its number, the process, the moment.
+STARTS_FILE = "starts"
+HOLD_TIMEOUT_S = 120
 GO_LOOK_S = 0.002
 GO_TIMEOUT_S = 600
 
@@ -68,6 +71,21 @@ def note() -> None:
     """Count one message; the whole body of a no-op handler."""
     if _tally is not None:
         _tally.note()
+
+
+def begin_hold(number: int) -> Path:
+    """Write down that this process runs the numbered message now; return the file whose appearance ends it."""
+    folder = Path(os.environ[FOLDER_VARIABLE])
+    with (folder / STARTS_FILE).open("a") as file:
+        file.write(f"{number} {os.getpid()} {time.time():.6f}\n")
+    return folder / f"release-{number}"
+
+
+def hold(number: int) -> None:
+    """Run until the bench releases the numbered message."""
+    release, until = begin_hold(number), time.monotonic() + HOLD_TIMEOUT_S
+    while not release.exists() and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def note_latency(sent_at: float) -> None:

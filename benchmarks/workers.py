@@ -28,33 +28,24 @@ LOOK_S = 0.005
 class Workers:
     """One variant of a contender, running. After the block none of its processes is left."""
 
-    def __init__(self, contender: Contender, variant: Variant, url: str) -> None:
+    def __init__(self, contender: Contender, variant: Variant, url: str, *, has_gate: bool = True) -> None:
         self.contender = contender
         self.variant = variant
         self._url = url
+        self._has_gate = has_gate
         self._processes: list[subprocess.Popen[bytes]] = []
         self.go_at = 0.0
 
     def __enter__(self) -> Self:
         self._place = tempfile.TemporaryDirectory(prefix="callboard-bench-")
         self.folder = Path(self._place.name)
-        environment = self.contender.environment(
-            self._url,
-            **{tally.FOLDER_VARIABLE: str(self.folder)},
-            **{name: _with_port(value) for name, value in self.variant.environment},
-        )
-        for number in range(self.variant.processes):
-            command = [_with_port(part) for part in self.variant.command]
-            with (self.folder / f"worker-{number}.log").open("wb") as log:
-                self._processes.append(
-                    subprocess.Popen(
-                        [self.contender.python, "-m", *command],
-                        env=environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                        start_new_session=True,
-                    )
-                )  # fmt: skip
+        if not self._has_gate:
+            self.go()
         try:
-            self._wait_until_ready()
+            for _ in range(self.variant.processes):
+                self.start_one()
+            if self._has_gate:
+                self._wait_until_ready()
         except BaseException:
             self.stop()
             raise
@@ -65,6 +56,25 @@ class Workers:
     ) -> None:
         self.stop()
 
+    def start_one(self) -> None:
+        """Start the variant's command once (more)."""
+        environment = self.contender.environment(
+            self._url,
+            **{tally.FOLDER_VARIABLE: str(self.folder)},
+            **{name: _with_port(value) for name, value in self.variant.environment},
+        )
+        with (self.folder / f"worker-{len(self._processes)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [self.contender.python, "-m", *(_with_port(part) for part in self.variant.command)],
+                env=environment,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._processes.append(process)
+
     def go(self) -> None:
         """Open the gate."""
         self.go_at = time.time()
@@ -73,12 +83,19 @@ class Workers:
     def pids(self) -> set[int]:
         return costs.descendants(process.pid for process in self._processes)
 
+    def running_pids(self) -> list[int]:
+        """Return the processes that run messages and live."""
+        tallied = {int(path.stem) for path in self.folder.glob("*.tally")}
+        return sorted(tallied & self.pids())
+
     def cpu_s(self) -> float:
         return costs.cpu_s(self.pids())
 
     def figures(self) -> tuple[float, float, int]:
         """Return the moments of the first and the last start, and the number of messages run."""
-        cells = [tally.LAYOUT.unpack(path.read_bytes()) for path in self.folder.glob("*.tally")]
+        found = [path.read_bytes() for path in self.folder.glob("*.tally")]
+        # A tally that is being made is empty for a moment.
+        cells = [tally.LAYOUT.unpack(content) for content in found if content]
         begun = [first for first, _, count in cells if count]
         return min(begun, default=0.0), max((last for _, last, _ in cells), default=0.0), int(sum(c for *_, c in cells))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from benchmarks import tally
-from benchmarks.ours import BULK_CHUNK
+from benchmarks.ours import BULK_CHUNK, pile
 from benchmarks.peer import NOOP_ARGUMENT, Peer, Variant, send_spaced, time_threads
 from callboard.app import actor, database_url
 from callboard.broker import send_many
@@ -20,6 +20,11 @@ def noop(_number: int) -> None:
 @actor(queue_name="bench")
 def timed(sent_at: float) -> None:
     tally.note_latency(sent_at)
+
+
+@actor(queue_name="bench")
+def held(number: int) -> None:
+    tally.hold(number)
 
 
 def work(threads: int, *, processes: int = 2, log_level: str = "warning") -> Variant:
@@ -38,6 +43,7 @@ def work(threads: int, *, processes: int = 2, log_level: str = "warning") -> Var
         processes=1,
         workers=processes,
         environment=tuple(environment.items()),
+        is_supervised=True,
         counts=log_level == "warning",
     )
 
@@ -49,6 +55,7 @@ class Service(Peer):
     packages = ("callboard", "dramatiq", "psycopg2-binary")
     variants = (work(2), work(4), work(8), work(8, log_level="info"))
     idle = work(8, processes=1)
+    recovery = work(8)
     left = ("SELECT EXISTS (SELECT 1 FROM dramatiq.queue)",)
 
     def install(self) -> None:
@@ -56,6 +63,13 @@ class Service(Peer):
 
     def fill(self, count: int) -> None:
         self.bulk(count)
+
+    def pile(self, count: int) -> None:
+        self.bulk(1)
+        pile(self.url, count - 1)
+
+    def hold(self, number: int) -> None:
+        held.send(number)
 
     def send(self, count: int, threads: int) -> float:
         return time_threads(count, threads, lambda: noop.send(NOOP_ARGUMENT))

@@ -37,6 +37,7 @@ class Pgqueuer(Peer):
         for batch in (100, 500)
     )
     idle = Variant("1 × batch 10", ("benchmarks.peers.pgqueuer", "work", "10"), processes=1, workers=1)
+    recovery = Variant("2 × batch 10", ("benchmarks.peers.pgqueuer", "work", "10"))
     left = ("SELECT EXISTS (SELECT 1 FROM pgqueuer)",)
 
     def install(self) -> None:
@@ -67,6 +68,9 @@ class Pgqueuer(Peer):
 
         self._with_queries(run)
 
+    def hold(self, number: int) -> None:
+        self._with_queries(lambda queries: queries.enqueue("held", str(number).encode()))
+
     def work(self, batch_size: int) -> None:
         uvloop.run(self._work(batch_size))
 
@@ -81,6 +85,10 @@ class Pgqueuer(Peer):
             @worker.entrypoint("timed")
             async def timed(job: Job) -> None:
                 tally.note_latency(float(job.payload or b"0"))
+
+            @worker.entrypoint("held")
+            async def held(job: Job) -> None:
+                await asyncio.to_thread(tally.hold, int(job.payload or b"0"))
 
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.shutdown.set)
             tally.gate()
