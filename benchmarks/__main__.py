@@ -34,8 +34,6 @@ def main() -> int:
     except BenchFailed as error:
         print(f"The bench cannot run: {error}", file=sys.stderr)
         return 2
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(report.render(document))
     print(f"Written to {arguments.output}", file=sys.stderr)
     return 1 if document["failures"] else 0
@@ -60,6 +58,7 @@ def _arguments() -> argparse.Namespace:
 def _measure(contenders: list[Contender], arguments: argparse.Namespace) -> dict[str, Any]:
     about = machine.describe()
     arguments.output = arguments.output or RESULTS / f"{about['date'][:19].replace(':', '')}.json"
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     sizes = QUICK if arguments.quick else Sizes()
     if arguments.messages:
         sizes = sizes.with_messages(arguments.messages)
@@ -68,17 +67,19 @@ def _measure(contenders: list[Contender], arguments: argparse.Namespace) -> dict
         if any(contender.backend == "redis" for contender in contenders):
             running["redis"] = stack.enter_context(servers.redis())
         run = Run(contenders, running, sizes)
-        settings = {name: server.settings() for name, server in running.items()}
+        document = {
+            "machine": about,
+            "is_quick": arguments.quick,
+            "servers": {name: server.settings() for name, server in running.items()},
+            "contenders": {contender.name: contender.description for contender in contenders},
+            "results": run.results,
+            "failures": run.failures,
+        }
         for kind in arguments.kinds:
             run.measure(kind)
-    return {
-        "machine": about,
-        "is_quick": arguments.quick,
-        "servers": settings,
-        "contenders": {contender.name: contender.description for contender in contenders},
-        "results": run.results,
-        "failures": run.failures,
-    }
+            # After each kind, so that a run that is broken off leaves what it had.
+            arguments.output.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return document
 
 
 if __name__ == "__main__":

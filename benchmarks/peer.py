@@ -79,12 +79,8 @@ class Peer:
         """Make the schema in an empty database."""
 
     def fill(self, count: int) -> None:
-        """Leave count no-op messages waiting."""
+        """Leave count no-op messages waiting, by the fastest way; not timed."""
         raise NotImplementedError
-
-    def pile(self, count: int) -> None:
-        """Leave very many no-op messages waiting, by any way."""
-        self.fill(count)
 
     def feed(self, count: int) -> None:
         """Send count no-op messages while the workers drain."""

@@ -22,7 +22,7 @@ def backlog(waiting: int, variant: Variant, contender: Contender, server: Server
     """Drain the first messages of a queue that holds as many as waiting says."""
     url = server.fresh(f"bench_{contender.name}")
     contender.run("install", url=url)
-    contender.run("pile", waiting, url=url)
+    contender.run("fill", waiting, url=url)
     server.settle(url)
     first = min(waiting, FIRST_COUNT)
     with Workers(contender, variant, url) as workers:

@@ -6,8 +6,8 @@ import psycopg2
 
 #: Messages of one send_many.
 BULK_CHUNK = 1000
-#: Rows of one transaction while a large backlog is made.
-PILE_CHUNK = 10_000
+#: Rows of one transaction while a backlog is made.
+COPY_CHUNK = 10_000
 
 #: As many copies of the one message that waits; the row's id counts, not the one inside of the message.
 _COPY = """
@@ -18,12 +18,12 @@ _COPY = """
 """
 
 
-def pile(url: str, count: int) -> None:
-    """Copy the one waiting message count times, in the database: a million sends would take longer than the rest."""
+def copy_waiting(url: str, count: int) -> None:
+    """Copy the one waiting message count times, in the database: sending a million would take longer than the rest."""
     connection = psycopg2.connect(url)
     try:
-        for first in range(0, count, PILE_CHUNK):
+        for first in range(0, count, COPY_CHUNK):
             with connection, connection.cursor() as cursor:
-                cursor.execute(_COPY, (min(PILE_CHUNK, count - first),))
+                cursor.execute(_COPY, (min(COPY_CHUNK, count - first),))
     finally:
         connection.close()

@@ -9,7 +9,7 @@ import time
 import dramatiq
 
 from benchmarks import tally
-from benchmarks.ours import BULK_CHUNK, pile
+from benchmarks.ours import BULK_CHUNK, copy_waiting
 from benchmarks.peer import NOOP_ARGUMENT, URL_VARIABLE, Peer, Variant, send_spaced, time_threads
 from callboard.broker import PostgresBroker, send_many, set_default_broker
 from callboard.db import Pool, schema
@@ -54,11 +54,8 @@ class Broker(Peer):
         schema.upgrade(self.url)
 
     def fill(self, count: int) -> None:
-        self.bulk(count)
-
-    def pile(self, count: int) -> None:
         self.bulk(1)
-        pile(self.url, count - 1)
+        copy_waiting(self.url, count - 1)
 
     def send(self, count: int, threads: int) -> float:
         return time_threads(count, threads, lambda: noop.send(NOOP_ARGUMENT))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from benchmarks import tally
-from benchmarks.ours import BULK_CHUNK, pile
+from benchmarks.ours import BULK_CHUNK, copy_waiting
 from benchmarks.peer import NOOP_ARGUMENT, Peer, Variant, send_spaced, time_threads
 from callboard.app import actor, database_url
 from callboard.broker import send_many
@@ -62,11 +62,8 @@ class Service(Peer):
         schema.upgrade(database_url())
 
     def fill(self, count: int) -> None:
-        self.bulk(count)
-
-    def pile(self, count: int) -> None:
         self.bulk(1)
-        pile(self.url, count - 1)
+        copy_waiting(self.url, count - 1)
 
     def hold(self, number: int) -> None:
         held.send(number)

@@ -12,7 +12,13 @@ from dramatiq_postgres.schema import init
 from benchmarks import tally
 from benchmarks.peer import NOOP_ARGUMENT, URL_VARIABLE, Peer, Variant, send_spaced, time_threads
 
-FILL_THREADS = 8
+#: As many copies of the one message that waits, each with an id of its own inside and outside.
+COPY = """
+    INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
+    SELECT id, queue_name, state, jsonb_set(message, '{message_id}', to_jsonb(id::text))
+    FROM (SELECT queue_name, state, message, gen_random_uuid() AS id
+          FROM dramatiq.queue CROSS JOIN generate_series(1, %s)) AS copies
+"""
 
 broker = PostgresBroker(url=os.environ[URL_VARIABLE] + "&maxconn=32", results=False)
 dramatiq.set_broker(broker)
@@ -39,7 +45,7 @@ class DramatiqPostgres(Peer):
     title = "dramatiq-postgres"
     packages = ("dramatiq-postgres", "dramatiq", "psycopg")
     has_bulk = False
-    variants = (worker(4), worker(8), worker(16))
+    variants = (worker(8), worker(16))
     idle = worker(8, processes=1)
     left = ("SELECT EXISTS (SELECT 1 FROM dramatiq.queue)",)
 
@@ -48,7 +54,9 @@ class DramatiqPostgres(Peer):
             init(cursor)
 
     def fill(self, count: int) -> None:
-        self.send(count, FILL_THREADS)
+        noop.send(NOOP_ARGUMENT)
+        with psycopg.connect(self.url) as connection:
+            connection.execute(COPY, (count - 1,))
 
     def send(self, count: int, threads: int) -> float:
         return time_threads(count, threads, lambda: noop.send(NOOP_ARGUMENT))

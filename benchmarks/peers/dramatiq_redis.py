@@ -38,7 +38,7 @@ class DramatiqRedis(Peer):
     packages = ("dramatiq", "redis")
     backend = "redis"
     has_bulk = False
-    variants = (worker(2), worker(4), worker(8))
+    variants = (worker(8), worker(16), worker(32))
     idle = worker(8, processes=1)
     left = ("HLEN dramatiq:bench.msgs",)
 
