@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from benchmarks.contenders import Contender, check_present, choose
 from benchmarks.plan import KINDS, QUICK, Run, Sizes
 from benchmarks.servers import BenchFailed, Server
 
+EXIT_TERMINATED = 143
 RESULTS = Path(__file__).parent / "results"
 EPILOG = """\
 examples:
@@ -27,6 +29,8 @@ examples:
 def main() -> int:
     """Measure, print the report, write the JSON. Exit codes: 0 all measured, 1 something failed, 2 usage."""
     arguments = _arguments()
+    # As an exception, so that servers and workers end with us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:
         contenders = choose(arguments.peers)
         check_present(contenders)

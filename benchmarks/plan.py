@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import traceback
@@ -126,7 +127,7 @@ class Run:
         return next((v for v in counting if best is not None and v.name == best["variant"]), counting[-1])
 
     def _try(self, kind: str, contender: Contender, measure: Callable[[Contender, Server], Any]) -> None:
-        begun = time.monotonic()
+        begun, load = time.monotonic(), os.getloadavg()[0]
         try:
             result = measure(contender, self.servers[contender.backend])
         except BenchFailed as error:
@@ -137,7 +138,7 @@ class Run:
             _say(f"{kind:9} {contender.name:18} FAILED:\n{traceback.format_exc()}")
         else:
             for part in result if isinstance(result, list) else [result]:
-                self.results.setdefault(kind, []).append(part)
+                self.results.setdefault(kind, []).append({**part, "load_before": load})
                 _say(f"{kind:9} {contender.name:18} {_short(part)}  ({time.monotonic() - begun:.0f} s)")
 
 

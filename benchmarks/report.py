@@ -64,11 +64,12 @@ def _drain(document: Document, results: Sequence[dict[str, Any]]) -> str:
                 f"{1000 * best['client_cpu_s_per_1000']:.0f}",
                 f"{best['log_bytes_per_message']:,.0f}",
                 f"{best['startup_s']:.2f}",
+                f"{best['foreign_cpu_percent']:.0f}",
             ]
         )
     rows.sort(key=lambda row: -float(row[2].replace(",", "")))
     head = ["contender", "workers", "best /s", "all runs", "/ pgqueuer", "server CPU ms per 1,000",
-            "worker CPU ms per 1,000", "log bytes a message", "start-up s"]  # fmt: skip
+            "worker CPU ms per 1,000", "log bytes a message", "start-up s", "others' CPU %"]  # fmt: skip
     return f"### Drain of {results[0]['messages']:,} messages\n\n" + _table(head, rows)
 
 

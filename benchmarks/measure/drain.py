@@ -7,10 +7,12 @@ given beside it.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import Any
 
+from benchmarks import costs
 from benchmarks.contenders import Contender
 from benchmarks.peer import Variant
 from benchmarks.servers import BenchFailed, Server
@@ -31,7 +33,8 @@ def drain(variant: Variant, count: int, contender: Contender, server: Server) ->
         contender.run("fill", count, url=url)
     server.settle(url)
     with Workers(contender, variant, url) as workers:
-        written, server_cpu_s, client_cpu_s = server.written_bytes(), server.cpu_s(), workers.cpu_s()
+        written, clock, machine_cpu_s = server.written_bytes(), time.monotonic(), costs.machine_cpu_s()
+        server_cpu_s, client_cpu_s, own_cpu_s = server.cpu_s(), workers.cpu_s(), time.process_time()
         workers.go()
         if variant.is_fed:
             feeding = threading.Thread(target=contender.run, args=("feed", count), kwargs={"url": url}, daemon=True)
@@ -39,6 +42,9 @@ def drain(variant: Variant, count: int, contender: Contender, server: Server) ->
         workers.wait_for(count, DRAIN_TIMEOUT_S)
         ended_at = _wait_until_empty(contender, server, url)
         client_cpu_s, server_cpu_s = workers.cpu_s() - client_cpu_s, server.cpu_s() - server_cpu_s
+        known_cpu_s = client_cpu_s + server_cpu_s + time.process_time() - own_cpu_s
+        foreign_cpu_s = costs.machine_cpu_s() - machine_cpu_s - known_cpu_s
+        passed_s = time.monotonic() - clock
         written = server.written_bytes() - written
         first_at, last_at, ran = workers.figures()
         go_at = workers.go_at
@@ -54,6 +60,8 @@ def drain(variant: Variant, count: int, contender: Contender, server: Server) ->
         "startup_s": first_at - go_at,
         "server_cpu_s_per_1000": 1000 * server_cpu_s / count,
         "client_cpu_s_per_1000": 1000 * client_cpu_s / count,
+        # Of all cores; it tells how much of the machine others had meanwhile (a feeding sender is among them).
+        "foreign_cpu_percent": 100 * max(foreign_cpu_s, 0) / (passed_s * len(os.sched_getaffinity(0))),
         "log_bytes_per_message": written / count,
     }
 
