@@ -22,7 +22,8 @@ examples:
   make bench                                          # everything, about an hour
   make bench ARGS=--quick                             # everything, small, about ten minutes
   make bench ARGS="--only drain,send --peers ours,pgqueuer"
-  make bench ARGS="--peers ours"                      # needs no peers' environment and no Redis
+  make bench ARGS="--peers ours"                      # ours alone
+  make bench ARGS="--show benchmarks/results/latest.json"
 """
 
 
@@ -31,6 +32,9 @@ def main() -> int:
     arguments = _arguments()
     # As an exception, so that servers and workers end with us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
+    if arguments.show:
+        print(report.render(json.loads(arguments.show.read_text(encoding="utf-8"))), end="")
+        return 0
     try:
         contenders = choose(arguments.peers)
         check_present(contenders)
@@ -38,7 +42,7 @@ def main() -> int:
     except BenchFailed as error:
         print(f"The bench cannot run: {error}", file=sys.stderr)
         return 2
-    print(report.render(document))
+    print(report.render(document), end="")
     print(f"Written to {arguments.output}", file=sys.stderr)
     return 1 if document["failures"] else 0
 
@@ -51,6 +55,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", default=",".join(KINDS), help=f"comma-separated, of: {', '.join(KINDS)}")
     parser.add_argument("--peers", default="all", help="comma-separated; ours is ours, all is all (default)")
     parser.add_argument("--messages", type=int, help="how many messages a drain and a bulk send have")
+    parser.add_argument("--show", type=Path, help="print the report of an earlier run's JSON and measure nothing")
     parser.add_argument("--output", type=Path, help="where the JSON goes; default: benchmarks/results/<date>.json")
     arguments = parser.parse_args()
     arguments.kinds = [kind.strip() for kind in arguments.only.split(",") if kind.strip()]

@@ -58,7 +58,7 @@ class Peer:
     packages: ClassVar[tuple[str, ...]]
     #: "postgres" or "redis": which server the bench provides.
     backend: ClassVar[str] = "postgres"
-    #: How the two worker processes may be run; the best one counts.
+    #: How the worker processes may be run; the best one counts. The likely winner stands first: a quick run takes it.
     variants: ClassVar[tuple[Variant, ...]]
     #: One process that waits for messages: for the latency.
     idle: ClassVar[Variant]

@@ -46,13 +46,24 @@ class Sizes:
     kills: int = 30
     idle_s: float = 60
     rounds: int = 3
+    has_all_variants: bool = True
 
     def with_messages(self, count: int) -> Sizes:
         """Return the same sizes with another number of messages to drain and to send at once."""
         return replace(self, drain=count, bulk=count)
 
 
-QUICK = Sizes(drain=10_000, send=1_000, bulk=10_000, latency=100, long_backlog=100_000, kills=3, idle_s=15, rounds=1)
+QUICK = Sizes(
+    drain=10_000,
+    send=1_000,
+    bulk=10_000,
+    latency=100,
+    long_backlog=100_000,
+    kills=3,
+    idle_s=15,
+    rounds=1,
+    has_all_variants=False,
+)
 
 
 @dataclass
@@ -82,7 +93,7 @@ class Run:
     def _variants(self, contender: Contender, *, is_first_round: bool) -> list[Variant]:
         """Return what to run: everything at first, then the best one, and what is there to look at."""
         if is_first_round:
-            return contender.variants
+            return contender.variants if self.sizes.has_all_variants else contender.variants[:1]
         best = best_of(self.results.get("drain", []), contender.name)
         return [v for v in contender.variants if not v.counts or (best is not None and v.name == best["variant"])]
 
@@ -124,7 +135,7 @@ class Run:
     def _best_variant(self, contender: Contender) -> Variant:
         best = best_of(self.results.get("drain", []), contender.name)
         counting = [variant for variant in contender.variants if variant.counts]
-        return next((v for v in counting if best is not None and v.name == best["variant"]), counting[-1])
+        return next((v for v in counting if best is not None and v.name == best["variant"]), counting[0])
 
     def _try(self, kind: str, contender: Contender, measure: Callable[[Contender, Server], Any]) -> None:
         begun, load = time.monotonic(), os.getloadavg()[0]

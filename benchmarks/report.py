@@ -62,6 +62,7 @@ def _drain(document: Document, results: Sequence[dict[str, Any]]) -> str:
                 "–" if top is None else f"{best['per_s'] / top['per_s']:.2f}",
                 f"{1000 * best['server_cpu_s_per_1000']:.0f}",
                 f"{1000 * best['client_cpu_s_per_1000']:.0f}",
+                f"{_limit(document, best):,.0f}",
                 f"{best['log_bytes_per_message']:,.0f}",
                 f"{best['startup_s']:.2f}",
                 f"{best['foreign_cpu_percent']:.0f}",
@@ -69,8 +70,15 @@ def _drain(document: Document, results: Sequence[dict[str, Any]]) -> str:
         )
     rows.sort(key=lambda row: -float(row[2].replace(",", "")))
     head = ["contender", "workers", "best /s", "all runs", "/ pgqueuer", "server CPU ms per 1,000",
-            "worker CPU ms per 1,000", "log bytes a message", "start-up s", "others' CPU %"]  # fmt: skip
+            "worker CPU ms per 1,000", "CPU allows /s", "log bytes a message", "start-up s",
+            "others' CPU %"]  # fmt: skip
     return f"### Drain of {results[0]['messages']:,} messages\n\n" + _table(head, rows)
+
+
+def _limit(document: Document, result: Mapping[str, Any]) -> float:
+    """Return the rate at which server and workers would use up all cores; it hardly depends on who else runs."""
+    per_message_s = (result["server_cpu_s_per_1000"] + result["client_cpu_s_per_1000"]) / 1000
+    return float(document["machine"]["cores"] / per_message_s)
 
 
 def _send(document: Document, results: Sequence[dict[str, Any]]) -> str:

@@ -46,7 +46,7 @@ class Broker(Peer):
 
     title = "callboard, the broker"
     packages = ("callboard", "dramatiq", "psycopg2-binary")
-    variants = (worker(1), worker(2), worker(4), worker(8))
+    variants = (worker(8), worker(4), worker(2), worker(1))
     idle = worker(8, processes=1)
     left = ("SELECT EXISTS (SELECT 1 FROM dramatiq.queue)",)
 

@@ -53,7 +53,7 @@ class Service(Peer):
 
     title = "callboard, the service"
     packages = ("callboard", "dramatiq", "psycopg2-binary")
-    variants = (work(2), work(4), work(8), work(8, log_level="info"))
+    variants = (work(8), work(4), work(2), work(8, log_level="info"))
     idle = work(8, processes=1)
     recovery = work(8)
     left = ("SELECT EXISTS (SELECT 1 FROM dramatiq.queue)",)

@@ -41,7 +41,7 @@ class Awa(Peer):
     title = "awa"
     packages = ("awa-pg",)
     module: ClassVar[str] = "benchmarks.peers.awa"
-    variants = (worker(module, 100), worker(module, 500))
+    variants = (worker(module, 500), worker(module, 100))
     idle = worker(module, 100, processes=1)
     left = ("SELECT EXISTS (SELECT 1 FROM awa.jobs WHERE state::text <> 'completed')",)
 

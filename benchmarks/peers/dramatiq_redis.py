@@ -38,7 +38,7 @@ class DramatiqRedis(Peer):
     packages = ("dramatiq", "redis")
     backend = "redis"
     has_bulk = False
-    variants = (worker(8), worker(16), worker(32))
+    variants = (worker(16), worker(32), worker(8))
     idle = worker(8, processes=1)
     left = ("HLEN dramatiq:bench.msgs",)
 

@@ -33,8 +33,8 @@ class Pgqueuer(Peer):
             processes=processes,
             workers=processes,
         )
-        for processes in (1, 2)
-        for batch in (100, 500)
+        for processes in (2, 1)
+        for batch in (500, 100)
     )
     idle = Variant("1 × batch 10", ("benchmarks.peers.pgqueuer", "work", "10"), processes=1, workers=1)
     recovery = Variant("2 × batch 10", ("benchmarks.peers.pgqueuer", "work", "10"))

@@ -31,7 +31,7 @@ class Procrastinate(Peer):
 
     title = "procrastinate"
     packages = ("procrastinate", "psycopg")
-    variants = (worker(4), worker(8))
+    variants = (worker(8), worker(4))
     idle = worker(8, processes=1)
     left = ("SELECT EXISTS (SELECT 1 FROM procrastinate_jobs)",)
 

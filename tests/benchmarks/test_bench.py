@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
+from benchmarks import costs, tally
 from benchmarks import workers as workers_module
+from benchmarks.__main__ import EXIT_TERMINATED
 from benchmarks.contenders import Contender, choose
-from benchmarks.peer import Variant, shares
+from benchmarks.peer import URL_VARIABLE, Variant, shares
 from benchmarks.plan import QUICK, Run
 from benchmarks.servers import BenchFailed
 from benchmarks.targets import Target, targets
@@ -107,6 +111,42 @@ def test_a_worker_that_does_not_go_is_killed_and_leaves_nothing(monkeypatch):
 
     # Then it is gone
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), what="the end of the process")
+
+
+def test_a_bench_that_is_terminated_ends_its_workers_and_its_server(tmp_path):
+    # Given a bench whose workers run
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--peers", "broker", "--only", "drain"]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--output", str(tmp_path / "results.json")], cwd=REPOSITORY, stdout=log, stderr=log
+        )
+    try:
+        worker = wait_until(lambda: _worker_of(process.pid), 60, "a worker process")
+        data_dir = Path(unquote(_environment(worker)[URL_VARIABLE].partition("host=")[2]))
+        everything = costs.descendants([process.pid]) - {process.pid}
+        assert data_dir.exists()
+
+        # When it is terminated
+        process.terminate()
+
+        # Then it says so, and neither a process nor the server is left
+        assert process.wait(60) == EXIT_TERMINATED
+        wait_until(lambda: not costs.descendants(everything), what="the end of all processes")
+        assert not data_dir.exists()
+    finally:
+        process.kill()
+
+
+def _environment(pid: int) -> dict[str, str]:
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{pid}/environ").read_text().split("\0")
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+    return {}
+
+
+def _worker_of(bench_pid: int) -> int | None:
+    found = (pid for pid in costs.descendants([bench_pid]) if tally.FOLDER_VARIABLE in _environment(pid))
+    return next(found, None)
 
 
 def test_a_target_says_by_how_much_it_was_missed():
