@@ -17,6 +17,10 @@ from benchmarks.servers import BenchFailed, Server
 
 EXIT_TERMINATED = 143
 RESULTS = Path(__file__).parent / "results"
+LATEST = "latest.json"
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+#: The report of the kept figures stands between these on the page.
+MARKS = ("<!-- report -->", "<!-- end of report -->")
 EPILOG = """\
 examples:
   make bench                                          # everything, about an hour
@@ -32,19 +36,34 @@ def main() -> int:
     arguments = _arguments()
     # As an exception, so that servers and workers end with us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
-    if arguments.show:
-        print(report.render(json.loads(arguments.show.read_text(encoding="utf-8"))), end="")
-        return 0
     try:
-        contenders = choose(arguments.peers)
-        check_present(contenders)
-        document = _measure(contenders, arguments)
+        document = _document(arguments)
     except BenchFailed as error:
         print(f"The bench cannot run: {error}", file=sys.stderr)
         return 2
     print(report.render(document), end="")
-    print(f"Written to {arguments.output}", file=sys.stderr)
+    if arguments.publish:
+        _publish(document)
     return 1 if document["failures"] else 0
+
+
+def _document(arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.show:
+        shown: dict[str, Any] = json.loads(arguments.show.read_text(encoding="utf-8"))
+        return shown
+    contenders = choose(arguments.peers)
+    check_present(contenders)
+    document = _measure(contenders, arguments)
+    print(f"Written to {arguments.output}", file=sys.stderr)
+    return document
+
+
+def _publish(document: dict[str, Any]) -> None:
+    """Keep the figures, and put the report on the page."""
+    (RESULTS / LATEST).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    above, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
+    below = rest.partition(MARKS[1])[2]
+    PAGE.write_text(f"{above}{MARKS[0]}\n\n{report.render(document)}\n{MARKS[1]}{below}", encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:
@@ -56,6 +75,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peers", default="all", help="comma-separated; ours is ours, all is all (default)")
     parser.add_argument("--messages", type=int, help="how many messages a drain and a bulk send have")
     parser.add_argument("--show", type=Path, help="print the report of an earlier run's JSON and measure nothing")
+    parser.add_argument("--publish", action="store_true", help="keep the figures as latest.json and on the page")
     parser.add_argument("--output", type=Path, help="where the JSON goes; default: benchmarks/results/<date>.json")
     arguments = parser.parse_args()
     arguments.kinds = [kind.strip() for kind in arguments.only.split(",") if kind.strip()]

@@ -83,12 +83,10 @@ class Run:
     def _drain(self) -> None:
         for number in range(self.sizes.rounds):
             for contender in self.contenders:
-                if (
-                    number < (self.sizes.rounds if contender.name in CLOSE_RACE else self.sizes.rounds - 1)
-                    or not number
-                ):
-                    for variant in self._variants(contender, is_first_round=not number):
-                        self._try("drain", contender, partial(drain, variant, self.sizes.drain))
+                rounds = self.sizes.rounds if contender.name in CLOSE_RACE else max(self.sizes.rounds - 1, 1)
+                variants = self._variants(contender, is_first_round=not number) if number < rounds else []
+                for variant in variants:
+                    self._try("drain", contender, partial(drain, variant, self.sizes.drain))
 
     def _variants(self, contender: Contender, *, is_first_round: bool) -> list[Variant]:
         """Return what to run: everything at first, then the best one, and what is there to look at."""

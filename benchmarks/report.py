@@ -27,7 +27,8 @@ def _machine(document: Document) -> str:
     machine = document["machine"]
     place = f"{machine['cores']} cores ({machine['processor']}), {machine['memory_gb']} GB"
     load = f"load before the run {machine['load_before'][0]}"
-    lines = [f"- {machine['date']}, commit {machine['commit']}, {place}, Python {machine['python']}, {load}"]
+    small = ["- A small run (--quick): to look, not to compare."] if document["is_quick"] else []
+    lines = [*small, f"- {machine['date']}, commit {machine['commit']}, {place}, Python {machine['python']}, {load}"]
     for name, settings in document["servers"].items():
         lines.append(f"- {name}: " + ", ".join(f"{key}={value}" for key, value in settings.items()))
     for contender in document["contenders"].values():
@@ -145,9 +146,9 @@ def _recovery(document: Document, results: Sequence[dict[str, Any]]) -> str:
         [_title(document, r["contender"]), str(r["kills"]), f"{r['median_s']:.2f}", f"{r['slowest_s']:.2f}"]
         for r in results
     ]
-    return "### kill -9 → the message starts elsewhere\n\n" + _table(
-        ["contender", "kills", "median s", "slowest s"], rows
-    )
+    head = ["contender", "kills", "median s", "slowest s"]
+    note = "The other peers were not run: by their own documentation they take from 30 s to hours."
+    return f"### kill -9 → the message starts elsewhere\n\n{_table(head, rows)}\n\n{note}"
 
 
 def _idle(document: Document, results: Sequence[dict[str, Any]]) -> str:

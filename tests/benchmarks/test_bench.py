@@ -12,12 +12,12 @@ from urllib.parse import unquote
 
 import pytest
 
-from benchmarks import costs, tally
+from benchmarks import costs, report, tally
 from benchmarks import workers as workers_module
-from benchmarks.__main__ import EXIT_TERMINATED
+from benchmarks.__main__ import EXIT_TERMINATED, LATEST, PAGE, RESULTS
 from benchmarks.contenders import Contender, choose
 from benchmarks.peer import URL_VARIABLE, Variant, shares
-from benchmarks.plan import QUICK, Run
+from benchmarks.plan import KINDS, QUICK, Run
 from benchmarks.servers import BenchFailed
 from benchmarks.targets import Target, targets
 from benchmarks.workers import Workers
@@ -155,6 +155,12 @@ def test_a_target_says_by_how_much_it_was_missed():
     assert Target("rate", 1.25, 1.25).verdict == "met"
     assert Target("latency", 1.5, 1.5, "ms", at_least=False).verdict == "met"
     assert {target.verdict for target in targets({})} == {"not measured"}
+
+
+def test_the_page_shows_the_run_whose_figures_are_kept():
+    document = json.loads((RESULTS / LATEST).read_text(encoding="utf-8"))
+    assert report.render(document) in PAGE.read_text(encoding="utf-8")
+    assert set(document["results"]) == set(KINDS)
 
 
 @pytest.mark.parametrize(("count", "parts"), [(8, 8), (50_001, 8), (9, 2)])
