@@ -21,7 +21,6 @@ def describe() -> dict[str, Any]:
         "processor": _processor(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
         "python": platform.python_version(),
-        "kernel": platform.release(),
         "load_before": [round(load, 2) for load in os.getloadavg()],
     }
 

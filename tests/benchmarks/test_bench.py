@@ -160,7 +160,7 @@ def test_a_target_says_by_how_much_it_was_missed():
 def test_the_page_shows_the_run_whose_figures_are_kept():
     document = json.loads((RESULTS / LATEST).read_text(encoding="utf-8"))
     assert report.render(document) in PAGE.read_text(encoding="utf-8")
-    assert set(document["results"]) == set(KINDS)
+    assert set(document["results"]) <= set(KINDS) and "drain" in document["results"]
 
 
 @pytest.mark.parametrize(("count", "parts"), [(8, 8), (50_001, 8), (9, 2)])
