@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from callboard.broker.delivery import Claim
@@ -14,6 +14,24 @@ from callboard.db.prepared import Prepared
 
 #: How often a claim looks at everything again, for commits that came late, s.
 FULL_LOOK_INTERVAL_S = 1.0
+
+#: A message that is committed this much later than a younger one is found without a full look, s: senders that run
+#: beside each other overtake one another all the time.
+LATE_COMMIT_S = 0.1
+#: A level that ran empty is looked at from this long before on, s.
+EMPTY_LEVEL_S = 5.0
+#: Queues and priorities that a process remembers; services have a handful.
+LEVELS_MAX = 64
+
+SESSION_SETTINGS = {
+    # A plan is kept for longer than the table stays as it was: the one for an empty queue would read the whole table
+    # for each claim of the backlog that comes after, until autovacuum looks at the table (measured with 200,000
+    # messages: 86,000 buffers and 1.2 s in place of 1,200 and 1.5 ms).
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    # One plan for all values; left to itself, Postgres plans each claim of a backlog anew, which takes up to 1 ms.
+    "plan_cache_mode": "force_generic_plan",
+}
 
 _TYPES = {
     "queue_names": "text[]",
@@ -52,6 +70,8 @@ class Claimer:
         self._is_prepared = is_prepared
         self._is_strict = is_strict
         self._bounds: dict[tuple[str, int], datetime] = {}
+        #: The queues and priorities that claims have brought, the latest last.
+        self._levels: dict[tuple[str, int], None] = {}
         self._full_look_clock = float("-inf")
         self._statement = Prepared("callboard_claim", sql("queue/claim"), _TYPES)
 
@@ -67,9 +87,11 @@ class Claimer:
         per_queue = limit if self._is_strict else -(-limit // len(self.queue_names))
         rows = self._execute(connection, limit, per_queue)
         # The row without an id comes last.
-        due_in_s, has_suspects = rows.pop()[-2:]
+        now, due_in_s, has_suspects = rows.pop()[-3:]
         claims = sorted((Claim._make(row[:-2]) for row in rows), key=lambda claim: claim.order)
         counts = self._take_note(claims)
+        gave_all = {name for name in self.queue_names if counts.get(name, 0) < per_queue}
+        self._pass_over(now, claims, gave_all if 0 < len(claims) < limit else set())
         return Claimed(claims, bool(counts) and max(counts.values()) >= per_queue, due_in_s, has_suspects, is_full_look)
 
     def take_turn_alone(self, connection: Any) -> bool:
@@ -120,9 +142,23 @@ class Claimer:
         for claim in claims:
             counts[claim.queue_name] = counts.get(claim.queue_name, 0) + 1
             # Claims come sorted, so the last of a queue and priority is its youngest.
-            self._bounds[claim.queue_name, claim.priority] = claim.available_at
+            self._bounds[claim.queue_name, claim.priority] = claim.available_at - timedelta(seconds=LATE_COMMIT_S)
+            self._levels.pop((claim.queue_name, claim.priority), None)
+            self._levels[claim.queue_name, claim.priority] = None
         if not self._is_strict:
             for queue_name in counts:
                 self.queue_names.remove(queue_name)
                 self.queue_names.append(queue_name)
         return counts
+
+    def _pass_over(self, now: datetime, claims: list[Claim], empty_queues: set[str]) -> None:
+        """Bound the known levels that this claim found empty: all of some queues, and those before one that it took.
+
+        Without this, the dead entries of a priority that has run empty would lie in front of each claim.
+        """
+        while len(self._levels) > LEVELS_MAX:
+            del self._levels[next(iter(self._levels))]
+        last = {claim.queue_name: claim.priority for claim in claims}
+        for queue_name, priority in self._levels:
+            if queue_name in empty_queues or (queue_name in last and priority < last[queue_name]):
+                self._bounds.setdefault((queue_name, priority), now - timedelta(seconds=EMPTY_LEVEL_S))

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import psycopg2
 
-from callboard.broker.claiming import FULL_LOOK_INTERVAL_S, Claimer
+from callboard.broker.claiming import FULL_LOOK_INTERVAL_S, SESSION_SETTINGS, Claimer
 from callboard.broker.delivery import Claim
 from callboard.broker.hearing import Hearing
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline
@@ -252,7 +252,9 @@ class Intake:
     def _ensure_connection(self) -> None:
         if self._connection is not None:
             return
-        self._connection = connect(self._url(), application_name="callboard intake", autocommit=True)
+        self._connection = connect(
+            self._url(), application_name="callboard intake", autocommit=True, settings=SESSION_SETTINGS
+        )
         self._connected_clock = time.monotonic()
         self._listen(self._claimer.queue_names)
         if self._is_known_away:

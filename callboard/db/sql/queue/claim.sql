@@ -2,11 +2,12 @@
 -- queue; within a queue by priority, then oldest first. Concurrent claims never block each other. A worker that was
 -- taken for dead, and does not know it yet, claims nothing. Messages that lost two workers are left to claim_alone.
 -- bounds: where the last claims of a queue and priority ended; index entries before that belong to rows that are gone,
--- and are not looked at again but for the full look that the caller makes now and then.
+-- and are not looked at again but for the full look that the caller makes now and then. Priorities with a bound are
+-- known, so that only the gaps between them are looked through for others: dead entries lie outside of those.
 -- Uses queue_ready_idx (queue_name, priority, available_at, seq) WHERE state = 'queued': one probe a queue and priority,
 -- whatever number of delayed messages lies between them (a loose scan by hand, for Postgres 15).
--- Returns the claimed messages, and one row without an id that says in how many seconds the next message falls due,
--- and whether one waits that must run alone.
+-- Returns the claimed messages, and one row without an id, which holds the moment of the claim as claimed_at, in how
+-- many seconds the next message falls due, and whether one waits that must run alone.
 WITH RECURSIVE wanted AS (
     SELECT names.queue_name, names.turn
     FROM unnest(%(queue_names)s::text[]) WITH ORDINALITY AS names (queue_name, turn)
@@ -15,35 +16,50 @@ WITH RECURSIVE wanted AS (
         WHERE control.queue_name = names.queue_name AND control.is_paused
             AND (control.paused_until IS NULL OR control.paused_until > now()))
         AND EXISTS (SELECT 1 FROM callboard.workers WHERE workers.worker_id = %(worker_id)s)
-), level AS (
-    SELECT wanted.queue_name, wanted.turn, first.priority
-    FROM wanted
+), known AS (
+    SELECT wanted.queue_name, wanted.turn, bound.priority, bound.available_at
+    FROM unnest(%(bound_queues)s::text[], %(bound_priorities)s::integer[], %(bound_moments)s::timestamptz[])
+        AS bound (queue_name, priority, available_at)
+    JOIN wanted USING (queue_name)
+), gap AS (
+    SELECT
+        edge.queue_name, edge.turn, edge.priority AS above,
+        lead(edge.priority, 1, 2147483648) OVER (PARTITION BY edge.queue_name ORDER BY edge.priority) AS below
+    FROM (
+        SELECT wanted.queue_name, wanted.turn, -2147483649 AS priority FROM wanted
+        UNION ALL
+        SELECT known.queue_name, known.turn, known.priority FROM known
+    ) AS edge
+), found AS (
+    SELECT gap.queue_name, gap.turn, gap.below, first.priority
+    FROM gap
     CROSS JOIN LATERAL (
         SELECT queue.priority FROM dramatiq.queue
-        WHERE queue.queue_name = wanted.queue_name AND queue.state = 'queued'
+        WHERE queue.queue_name = gap.queue_name AND queue.state = 'queued'
+            AND queue.priority > gap.above AND queue.priority < gap.below
         ORDER BY queue.priority
         LIMIT 1
     ) AS first
     UNION ALL
-    SELECT level.queue_name, level.turn, next.priority
-    FROM level
+    SELECT found.queue_name, found.turn, found.below, next.priority
+    FROM found
     CROSS JOIN LATERAL (
         SELECT queue.priority FROM dramatiq.queue
-        WHERE queue.queue_name = level.queue_name AND queue.state = 'queued' AND queue.priority > level.priority
+        WHERE queue.queue_name = found.queue_name AND queue.state = 'queued'
+            AND queue.priority > found.priority AND queue.priority < found.below
         ORDER BY queue.priority
         LIMIT 1
     ) AS next
-), bounded AS (
-    SELECT level.queue_name, level.turn, level.priority, coalesce(bound.available_at, '-infinity') AS available_at
-    FROM level
-    LEFT JOIN unnest(%(bound_queues)s::text[], %(bound_priorities)s::integer[], %(bound_moments)s::timestamptz[])
-        AS bound (queue_name, priority, available_at) USING (queue_name, priority)
+), level AS (
+    SELECT known.queue_name, known.turn, known.priority, known.available_at FROM known
+    UNION ALL
+    SELECT found.queue_name, found.turn, found.priority, '-infinity' FROM found
 ), due AS (
     SELECT ready.row_at
-    FROM (SELECT DISTINCT bounded.queue_name, bounded.turn FROM bounded ORDER BY bounded.turn) AS served
+    FROM (SELECT DISTINCT level.queue_name, level.turn FROM level ORDER BY level.turn) AS served
     CROSS JOIN LATERAL (
         SELECT head.row_at
-        FROM (SELECT * FROM bounded WHERE bounded.queue_name = served.queue_name ORDER BY bounded.priority) AS bounded
+        FROM (SELECT * FROM level WHERE level.queue_name = served.queue_name ORDER BY level.priority) AS bounded
         CROSS JOIN LATERAL (
             SELECT queue.ctid AS row_at
             FROM dramatiq.queue
@@ -93,5 +109,5 @@ WITH RECURSIVE wanted AS (
 SELECT claimed.*, NULL::float8, NULL::boolean FROM claimed
 UNION ALL
 SELECT
-    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, next_due.seconds, suspect.waits
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, now(), next_due.seconds, suspect.waits
 FROM next_due, suspect

@@ -1,0 +1,75 @@
+"""What a claim brings when transactions overtake each other."""
+
+from __future__ import annotations
+
+import time
+
+import psycopg2
+import pytest
+
+from callboard.broker.claiming import FULL_LOOK_INTERVAL_S, LATE_COMMIT_S, SESSION_SETTINGS, Claimer
+from callboard.db import connect
+from tests.postgres.broker.fake_workers import Workers
+
+_PUT = (
+    "INSERT INTO dramatiq.queue (message_id, queue_name, message, priority, available_at) "
+    "VALUES (gen_random_uuid(), 'jobs', '{\"actor_name\": \"job\"}', %s, now() - %s * interval '1 second')"
+)
+
+
+@pytest.fixture
+def claim(url, db):
+    """Claim as a worker does between two full looks, after a first one that is full."""
+    claimer = Claimer(Workers(db).register(), ["jobs"], is_prepared=True)
+    connection = connect(url, autocommit=True, settings=SESSION_SETTINGS)
+
+    def claim(limit: int = 10, *, is_full: bool = False) -> list[int]:
+        claimer._full_look_clock = float("-inf") if is_full else time.monotonic() + FULL_LOOK_INTERVAL_S
+        return [found.priority for found in claimer.claim(connection, limit).claims]
+
+    yield claim
+    connection.close()
+
+
+def test_a_message_that_a_younger_one_overtook_is_found_by_the_next_claim(url, db, claim):
+    # Given two senders at once, of which the younger commits first
+    with psycopg2.connect(url) as slow, slow.cursor() as cursor:
+        cursor.execute(_PUT, (1, LATE_COMMIT_S / 2))
+        db(_PUT, 1, 0)
+        assert claim(is_full=True) == [1]
+    slow.close()
+    # Then the other one is found without a full look, which would come up to a second later
+    assert claim() == [1]
+
+
+def test_what_lies_far_behind_the_last_claim_is_left_to_the_full_look(db, claim):
+    db(_PUT, 1, 0)
+    assert claim(is_full=True) == [1]
+    db(_PUT, 1, 60)
+    assert claim() == []
+    assert claim(is_full=True) == [1]
+
+
+def test_every_priority_is_found_between_and_beside_those_that_are_known(db, claim):
+    # Given claims that know of two priorities
+    for priority in (0, 10):
+        db(_PUT, priority, 0)
+    assert claim(is_full=True) == [0, 10]
+    # When messages of others come, the most extreme ones too
+    for priority in (2**31 - 1, 11, 10, 5, 0, -1, -(2**31)):
+        db(_PUT, priority, 0)
+    # Then a claim that is no full look finds all, in their order
+    assert claim() == [-(2**31), -1, 0, 5, 10, 11, 2**31 - 1]
+
+
+def test_a_level_that_ran_empty_is_found_again(db, claim):
+    # Given a claim that found the urgent level empty and took from the one behind it
+    for priority in (0, 1):
+        db(_PUT, priority, 0)
+    assert claim(is_full=True) == [0, 1]
+    db(_PUT, 1, 0)
+    assert claim(is_full=True) == [1]
+    # When something urgent comes, whose sender took a moment
+    db(_PUT, 0, 1)
+    # Then the next claim has it
+    assert claim() == [0]
