@@ -232,9 +232,9 @@ class Completions:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._url(), application_name="callboard completions", settings=SESSION_SETTINGS)
         with deadline(self._connection, CALL_TIMEOUT_S), self._connection.cursor() as cursor:
-            ended = write_verdicts(cursor, batch, self._worker_id, is_prepared=self._is_prepared)
+            held = write_verdicts(cursor, batch, self._worker_id, is_prepared=self._is_prepared)
             self._connection.commit()
-        return [(verdict, verdict.outcome if verdict.message_id in ended else Outcome.LOST) for verdict in batch]
+        return [(verdict, verdict.outcome if verdict.lease_id in held else Outcome.LOST) for verdict in batch]
 
     def _drop_connection(self) -> None:
         if self._connection is not None:
@@ -242,12 +242,12 @@ class Completions:
             self._connection = None
 
 
-def write_verdicts(cursor: Any, verdicts: Sequence[Verdict], worker_id: str, *, is_prepared: bool = False) -> set[str]:
-    """Write verdicts and their follow-ups in the caller's transaction; return the ids whose lease still held.
+def write_verdicts(cursor: Any, verdicts: Sequence[Verdict], worker_id: str, *, is_prepared: bool = False) -> set[int]:
+    """Write verdicts and their follow-ups in the caller's transaction; return the leases that still held.
 
     is_prepared is for connections of our own, straight to Postgres.
     """
-    ended: set[str] = set()
+    held: set[int] = set()
     groups: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         groups.setdefault(_STATEMENTS[verdict.outcome], []).append(verdict)
@@ -257,11 +257,11 @@ def write_verdicts(cursor: Any, verdicts: Sequence[Verdict], worker_id: str, *, 
             END_DONE.execute(cursor, parameters)
         else:
             cursor.execute(sql(name), parameters)
-        ended.update(row[0] for row in cursor.fetchall())
-    followups = [row for verdict in verdicts if verdict.message_id in ended for row in verdict.followups]
+        held.update(row[0] for row in cursor.fetchall())
+    followups = [row for verdict in verdicts if verdict.lease_id in held for row in verdict.followups]
     if followups:
         insert_rows(cursor, followups)
-    return ended
+    return held
 
 
 def _parameters(verdicts: Sequence[Verdict]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 -- Move messages that will not be tried again to the dead letters, with their reason and last error.
--- Fenced like end_done. Returns the ids that died.
+-- A letter of the same id is replaced: somebody sent a dead message's id once more.
+-- Fenced like end_done. Returns the leases that still held.
 WITH verdict AS (
     SELECT * FROM unnest(
         %(message_ids)s::uuid[], %(lease_ids)s::bigint[], %(started_at)s::timestamptz[], %(reasons)s::text[],
@@ -9,7 +10,7 @@ WITH verdict AS (
     DELETE FROM dramatiq.queue USING verdict
     WHERE queue.message_id = verdict.message_id AND queue.lease_id = verdict.lease_id
     RETURNING
-        queue.message_id, queue.queue_name, queue.actor_name, queue.message, queue.priority, queue.attempt,
+        queue.message_id, queue.lease_id, queue.queue_name, queue.actor_name, queue.message, queue.priority, queue.attempt,
         coalesce(verdict.retries, queue.retries) AS retries, queue.lost_workers, queue.generation, queue.worker_id,
         queue.dedupe_key, queue.enqueued_at, verdict.started_at, verdict.reason, verdict.error_class,
         verdict.error_message, verdict.traceback
@@ -20,13 +21,21 @@ WITH verdict AS (
         message_id, generation, attempt, 'dead', worker_id, started_at, error_class, error_message, traceback, reason
     FROM ended
     ON CONFLICT (message_id, generation, attempt) DO NOTHING
+), died AS (
+    INSERT INTO callboard.dead_letters (
+        message_id, reason, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,
+        dedupe_key, error_class, error_message, traceback, enqueued_at, first_failed_at)
+    SELECT
+        message_id, reason, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,
+        dedupe_key, error_class, error_message, traceback, enqueued_at,
+        coalesce((SELECT min(attempts.ended_at) FROM callboard.attempts WHERE attempts.message_id = ended.message_id), now())
+    FROM ended
+    ON CONFLICT (message_id) DO UPDATE SET
+        reason = EXCLUDED.reason, queue_name = EXCLUDED.queue_name, actor_name = EXCLUDED.actor_name,
+        message = EXCLUDED.message, priority = EXCLUDED.priority, attempt = EXCLUDED.attempt,
+        retries = EXCLUDED.retries, lost_workers = EXCLUDED.lost_workers, generation = EXCLUDED.generation,
+        dedupe_key = EXCLUDED.dedupe_key, error_class = EXCLUDED.error_class,
+        error_message = EXCLUDED.error_message, traceback = EXCLUDED.traceback, enqueued_at = EXCLUDED.enqueued_at,
+        first_failed_at = EXCLUDED.first_failed_at, died_at = EXCLUDED.died_at
 )
-INSERT INTO callboard.dead_letters (
-    message_id, reason, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,
-    dedupe_key, error_class, error_message, traceback, enqueued_at, first_failed_at)
-SELECT
-    message_id, reason, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,
-    dedupe_key, error_class, error_message, traceback, enqueued_at,
-    coalesce((SELECT min(attempts.ended_at) FROM callboard.attempts WHERE attempts.message_id = ended.message_id), now())
-FROM ended
-RETURNING message_id::text
+SELECT lease_id FROM ended

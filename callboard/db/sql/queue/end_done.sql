@@ -1,7 +1,8 @@
 -- Move messages that succeeded to the history. Fenced: a row whose lease has passed on is left alone, and so is one
 -- that nobody holds, as it has no lease_id. Its state is not asked for: that would let the planner take the index of
 -- the running ones, which is full of entries that have just died, for the primary key.
--- Returns the ids that ended; an id that is missing there had lost its lease.
+-- Returns the leases that still held; one that is missing there was lost. Leases, not messages: a batch may hold the
+-- verdicts of two leases of one message.
 WITH verdict AS (
     SELECT * FROM unnest(%(message_ids)s::uuid[], %(lease_ids)s::bigint[], %(started_at)s::timestamptz[])
         AS v (message_id, lease_id, started_at)
@@ -17,4 +18,4 @@ SELECT
     message_id, 'done', queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,
     lease_id, worker_id, dedupe_key, enqueued_at, available_at, started_at
 FROM ended
-RETURNING message_id::text
+RETURNING lease_id

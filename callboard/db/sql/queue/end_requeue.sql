@@ -1,5 +1,5 @@
 -- Put messages back into their queues: after a failure (retry), to run later (postponed) or unstarted (released).
--- A release is not an attempt. Fenced like end_done. Returns the ids that were put back.
+-- A release is not an attempt. Fenced like end_done. Returns the leases that still held.
 WITH verdict AS (
     SELECT * FROM unnest(
         %(message_ids)s::uuid[], %(lease_ids)s::bigint[], %(started_at)s::timestamptz[], %(outcomes)s::text[],
@@ -21,7 +21,7 @@ WITH verdict AS (
         mtime = now()
     FROM verdict
     WHERE queue.message_id = verdict.message_id AND queue.lease_id = verdict.lease_id
-    RETURNING queue.message_id, queue.generation, queue.attempt, verdict.outcome, verdict.started_at, verdict.reason,
+    RETURNING verdict.lease_id, queue.message_id, queue.generation, queue.attempt, verdict.outcome, verdict.started_at, verdict.reason,
         verdict.error_class, verdict.error_message, verdict.traceback
 ), kept AS (
     INSERT INTO callboard.attempts (
@@ -32,4 +32,4 @@ WITH verdict AS (
     WHERE outcome <> 'released'
     ON CONFLICT (message_id, generation, attempt) DO NOTHING
 )
-SELECT requeued.message_id::text, pg_notify('callboard', '') FROM requeued
+SELECT requeued.lease_id, pg_notify('callboard', '') FROM requeued

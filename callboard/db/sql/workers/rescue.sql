@@ -39,6 +39,14 @@ WITH dead_worker AS (
         generation, dedupe_key, 'LostWorker', 'The message lost ' || (lost_workers + 1) || ' workers.', enqueued_at,
         coalesce((SELECT min(ended_at) FROM callboard.attempts WHERE attempts.message_id = ended.message_id), now())
     FROM ended
+    ON CONFLICT (message_id) DO UPDATE SET
+        reason = EXCLUDED.reason, queue_name = EXCLUDED.queue_name, actor_name = EXCLUDED.actor_name,
+        message = EXCLUDED.message, priority = EXCLUDED.priority, attempt = EXCLUDED.attempt,
+        retries = EXCLUDED.retries, lost_workers = EXCLUDED.lost_workers, generation = EXCLUDED.generation,
+        dedupe_key = EXCLUDED.dedupe_key, error_class = EXCLUDED.error_class,
+        error_message = EXCLUDED.error_message, traceback = EXCLUDED.traceback,
+        enqueued_at = EXCLUDED.enqueued_at, first_failed_at = EXCLUDED.first_failed_at,
+        died_at = EXCLUDED.died_at
 )
 SELECT queue_name, actor_name, outcome, cause, pg_notify('callboard', '') FROM requeued
 UNION ALL
