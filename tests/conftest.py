@@ -19,6 +19,10 @@ SYSTEM_POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 _numbers = itertools.count()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos", choices=("short", "long"), default="short", help="form of the tests in tests/chaos")
+
+
 def wait_until(condition: Callable[[], Any], timeout_s: float = 10, what: str = "the condition") -> Any:
     """Return the first true value of condition(), or fail after timeout_s."""
     until = time.monotonic() + timeout_s
