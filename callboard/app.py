@@ -130,7 +130,7 @@ def _middleware_package() -> ModuleType:
 def make_broker() -> PostgresBroker:
     """Build the service's broker; no I/O happens before it is used."""
     middleware = _middleware_package().stack(lambda queue_name: get_settings().max_retries(queue_name), _worker_start)
-    return PostgresBroker(url=database_url, pool=get_pool(), middleware=middleware, options=_broker_options)
+    return PostgresBroker(pool=get_pool(), middleware=middleware, options=_broker_options)
 
 
 broker = make_broker()

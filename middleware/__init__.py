@@ -12,11 +12,15 @@ from dramatiq.middleware import (
     AgeLimit,
     Callbacks,
     CurrentMessage,
+    GroupCallbacks,
     Middleware,
     Pipelines,
     ShutdownNotifications,
     TimeLimit,
 )
+from dramatiq.results import Results
+
+from callboard.broker import PostgresRateLimits, PostgresResults
 
 from .dead_letters import DeadLetters
 from .log_context import LogContext
@@ -44,6 +48,8 @@ def stack(max_retries_of: Callable[[str], int], start: Callable[[], WorkerStart]
         TimeLimit(),
         ShutdownNotifications(),
         CurrentMessage(),
+        Results(backend=PostgresResults()),
+        GroupCallbacks(PostgresRateLimits()),
         Callbacks(),
         Pipelines(),
         # Last: after_* hooks run upwards, and every other must see its verdict.

@@ -3,6 +3,9 @@
 from callboard.broker.broker import BrokerOptions, PostgresBroker
 from callboard.broker.default import default_broker, send_in, send_many, set_default_broker
 from callboard.broker.delivery import Delivery, current_delivery
+from callboard.broker.rate_limits import PostgresRateLimits
+from callboard.broker.results import PostgresResults
+from callboard.broker.stages import set_result
 from callboard.broker.transaction import completion
 from callboard.broker.verdict import DeadReason, Decision, Outcome, Verdict
 
@@ -13,6 +16,8 @@ __all__ = [
     "Delivery",
     "Outcome",
     "PostgresBroker",
+    "PostgresRateLimits",
+    "PostgresResults",
     "Verdict",
     "completion",
     "current_delivery",
@@ -20,4 +25,5 @@ __all__ = [
     "send_in",
     "send_many",
     "set_default_broker",
+    "set_result",
 ]

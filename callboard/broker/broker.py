@@ -10,23 +10,29 @@ from __future__ import annotations
 import atexit
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import dramatiq_pg
 from dramatiq import Message
 from dramatiq.errors import QueueJoinTimeout
-from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
+from dramatiq.middleware import Middleware, SkipMessage
+from dramatiq.results import Results
 
 from callboard.broker.consumer import PostgresConsumer
+from callboard.broker.defaults import default_middleware, refuse_stock_options
 from callboard.broker.delivery import Delivery, current_delivery, set_current_delivery
+from callboard.broker.hooks import HookedBroker
 from callboard.broker.outgoing import OutgoingRow
+from callboard.broker.results import PostgresResults
 from callboard.broker.sending import Sender, store_in
-from callboard.broker.verdict import DeadReason, Decision, Outcome, Verdict
+from callboard.broker.standalone import StandaloneConsumer
+from callboard.broker.verdict import DeadReason, Decision, Outcome
 from callboard.broker.work_queue import WorkQueue
 from callboard.broker.worker_side import WorkerSide
 from callboard.db import Pool, sql
+from callboard.db import schema as db_schema
 from callboard.errors import BrokerUnavailable, DatabaseUnavailable, InvalidMessage
 from callboard.log import get_logger
 
@@ -46,26 +52,36 @@ class BrokerOptions:
     queue_order: tuple[str, ...] = ()
 
 
-class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
+class PostgresBroker(HookedBroker):
     """A Dramatiq broker on Postgres.
 
     url is a connection string or a function that returns one, called at first use: making a broker does no I/O.
-    options may be a function for the same reason. middleware replaces Dramatiq's default list.
+    options may be a function for the same reason. middleware replaces Dramatiq's default list, which is taken without
+    its Prometheus middleware: that binds port 9191 in every process and counts wrongly. results=True adds Dramatiq's
+    Results with a PostgresResults. Raises: ConfigurationError for options of dramatiq-pg that have no meaning here.
     """
 
     def __init__(
         self,
         *,
-        url: str | Callable[[], str],
+        url: str | Callable[[], str] = "",
         middleware: Sequence[Middleware] | None = None,
         options: BrokerOptions | Callable[[], BrokerOptions] | None = None,
         pool: Pool | None = None,
+        results: bool = False,
+        schema: str | None = None,
+        prefix: str | None = None,
     ) -> None:
-        self._hooks: dict[str, list[Callable[..., None]]] = {}
-        super().__init__(pool=pool or Pool(url), results=False, middleware=middleware)
+        refuse_stock_options(url=url, pool=pool, schema=schema, prefix=prefix)
+        pool = pool or Pool(url)
+        middleware = default_middleware() if middleware is None else [*middleware]
+        if results:
+            middleware.append(Results(backend=PostgresResults()))
+        super().__init__(pool=pool, middleware=middleware)
         self._options = options or BrokerOptions()
         self._worker: WorkerSide | None = None
         self._closed = threading.Event()
+        self._consumers: weakref.WeakSet[StandaloneConsumer] = weakref.WeakSet()
         self._sender = Sender(self.pool, is_prepared=lambda: self.options.listens)
         # The stock class ignores these names, so a service's own tools may show them.
         self.actor_options |= {"priority", "dedupe_key"}
@@ -105,7 +121,7 @@ class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
             delivery.decision = Decision(Outcome.RETRY, wait_s=(delay or 0) / 1000, retries=retries)
             return message
         self.emit_before("enqueue", message, delay)
-        if delivery is not None and delivery.is_finishing:
+        if delivery is not None and delivery.takes_effects:
             self._enqueue_with_verdict(delivery, message, delay)
             return message
         row = self._row(message, delay)
@@ -148,23 +164,32 @@ class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
 
     def _enqueue_with_verdict(self, delivery: Delivery, message: Message[Any], delay: int | None) -> None:
         try:
-            delivery.followups.append(self._row(message, delay))
+            row = self._row(message, delay)
         except InvalidMessage as error:
             # Dramatiq swallows what hooks raise; without this the next stage would be lost in silence.
             delivery.fail()
             delivery.stuff_exception(error)
             delivery.decision = Decision(Outcome.DEAD, reason=DeadReason.INVALID)
             raise
+        callbacks = delivery.options.get("group_completion_callbacks") or ()
+        if delivery.arrival is not None and any(c["message_id"] == message.message_id for c in callbacks):
+            # Stored, and told to middleware, only if this message turns out to be the last of its group.
+            delivery.arrival.callbacks.append((row, message, delay))
+            return
+        delivery.followups.append(row)
         self.emit_after("enqueue", message, delay)
 
     # Working
 
-    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30_000) -> PostgresConsumer:
-        return PostgresConsumer(self, queue_name, timeout)
-
-    def add_middleware(self, middleware: Middleware, **place: type[Middleware]) -> None:
-        self._hooks.clear()
-        super().add_middleware(middleware, **place)
+    def consume(
+        self, queue_name: str, prefetch: int = 1, timeout: int = 30_000
+    ) -> PostgresConsumer | StandaloneConsumer:
+        """Return a consumer: for Dramatiq's Worker one that waits, as the intake claims; else one that claims."""
+        if type(threading.current_thread()).__module__ == "dramatiq.worker":
+            return PostgresConsumer(self, queue_name, timeout)
+        consumer = StandaloneConsumer(self, queue_name, prefetch, timeout)
+        self._consumers.add(consumer)
+        return consumer
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Emit a signal; the worker's own life is tied to it here, where no middleware's order matters."""
@@ -175,50 +200,30 @@ class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
             args[0].work_queue = WorkQueue(self.options.queue_order)
         elif signal == "worker_shutdown" and self._worker is not None:
             self._worker.stop_claiming()
-        for hook in self._hooks_of(f"before_{signal}"):
-            try:
-                hook(self, *args, **kwargs)
-            except MiddlewareError:
-                raise
-            except Exception:
-                log.exception("middleware failed", hook=f"before_{signal}", middleware=_owner(hook))
+        super().emit_before(signal, *args, **kwargs)
         if signal == "worker_shutdown" and self._worker is not None:
             # After the hooks, so that actors which asked to hear of a shutdown use the grace.
             self._worker.stopping.drain()
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        if signal in ("process_message", "skip_message") and isinstance(args[0], Delivery):
-            args[0].is_finishing = True
-        for hook in reversed(self._hooks_of(f"after_{signal}")):
-            try:
-                hook(self, *args, **kwargs)
-            except Exception:
-                log.exception("middleware failed", hook=f"after_{signal}", middleware=_owner(hook))
+        delivery = args[0] if args and isinstance(args[0], Delivery) else None
+        if delivery is not None and signal in ("process_message", "skip_message"):
+            delivery.is_finishing = True
+        try:
+            super().emit_after(signal, *args, **kwargs)
+        finally:
+            if delivery is not None and signal == "nack":
+                self.finish(delivery)
         if signal == "worker_boot":
             self._worker = WorkerSide(self, args[0])
             self._worker.start()
         elif signal == "worker_shutdown":
             self._close_worker_side()
 
-    def _hooks_of(self, name: str) -> list[Callable[..., None]]:
-        """Return the middleware's own hooks of a signal, in order.
-
-        Most middleware leave most hooks as they are, and calling those costs more than the rest of a short message.
-        """
-        hooks = self._hooks.get(name)
-        if hooks is None:
-            empty = getattr(Middleware, name, None)
-            hooks = [
-                getattr(middleware, name)
-                for middleware in self.middleware
-                if hasattr(middleware, name) and getattr(type(middleware), name, None) is not empty
-            ]
-            self._hooks[name] = hooks
-        return hooks
-
     def _start(self, delivery: Delivery) -> None:
         if not delivery.start():
             raise SkipMessage("its lease was handed back")
+        delivery.broker = self
         set_current_delivery(delivery)
 
     def finish(self, message: Any) -> None:
@@ -247,7 +252,9 @@ class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
         self._closed.wait(timeout_s)
 
     def close(self) -> None:
-        """End the worker's side, ring what is owed, and close the connections."""
+        """End the worker's side and the consumers, ring what is owed, and close the connections."""
+        for consumer in list(self._consumers):
+            consumer.close()
         self._close_worker_side()
         self._sender.doorbell.flush()
         self.pool.close()
@@ -263,7 +270,7 @@ class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
 
     def get_queue_message_counts(self, queue_name: str) -> tuple[int, int, int]:
         """Return how many messages of the queue are ready or running, delayed, and dead."""
-        with self.pool.cursor() as cursor:
+        with db_schema.expected(), self.pool.cursor() as cursor:
             cursor.execute(sql("queue/count_messages"), {"queue_name": queue_name})
             ready, delayed, running, dead = cursor.fetchone()
         return ready + running, delayed, dead
@@ -278,25 +285,13 @@ class PostgresBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
 
     def flush(self, queue_name: str) -> None:
         """Discard the queue's waiting messages; they stay in the history as discarded."""
-        with self.pool.cursor() as cursor:
+        with db_schema.expected(), self.pool.cursor() as cursor:
             cursor.execute(sql("queue/discard_queued"), {"queue_name": queue_name})
 
     def flush_all(self) -> None:
         """Discard the waiting messages of every declared queue."""
         for queue_name in self.queues:
             self.flush(queue_name)
-
-    def emit_written(self, written: Sequence[tuple[Verdict, Outcome]]) -> None:
-        """Tell middleware which verdicts the database has, by its hook after_verdicts(broker, [(verdict, outcome)])."""
-        self.emit_after("verdicts", written)
-
-    def emit_rescued(self, queue_name: str, actor_name: str, outcome: str, cause: str) -> None:
-        """Tell middleware that this process, leading, took back a message that another one lost."""
-        self.emit_after("rescue", queue_name, actor_name, outcome, cause)
-
-
-def _owner(hook: Callable[..., None]) -> str:
-    return type(getattr(hook, "__self__", hook)).__name__
 
 
 def _kept_in(batch: list[Message[Any]], messages: Iterable[Message[Any]]) -> Iterator[Message[Any]]:

@@ -7,11 +7,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import accumulate, islice
 from typing import Any
 
 import psycopg2
 
-from callboard.broker.outgoing import insert_rows, pg_array
+from callboard.broker.effects import write_effects
+from callboard.broker.outgoing import pg_array
 from callboard.broker.verdict import AttemptError, DeadReason, Outcome, Verdict
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, sql
 from callboard.db.prepared import Prepared
@@ -22,6 +24,8 @@ log = get_logger(__name__)
 
 #: Verdicts in one transaction.
 BATCH_MAX = 500
+#: Bytes of results in one transaction; it must be written within the deadline of a call.
+BATCH_BYTES_MAX = 4 * 1024 * 1024
 #: Longest wait that a verdict asks for, s: ten years; Postgres knows no moments far beyond.
 WAIT_MAX_S = 10 * 365 * 86_400.0
 SESSION_SETTINGS = {
@@ -139,7 +143,7 @@ class Completions:
                 if last_count >= CROWD:
                     self._linger()
                 last_count = len(self._waiting)
-                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_MAX))]
+                batch = self._take_batch()
             self._write_until_done(batch)
             with self._changed:
                 self._unwritten -= len(batch)
@@ -156,6 +160,11 @@ class Completions:
             left_s = until - time.monotonic()
             if left_s <= 0 or not self._changed.wait(left_s):
                 return
+
+    def _take_batch(self) -> list[Verdict]:
+        sizes = accumulate(verdict.size_bytes for verdict in islice(self._waiting, BATCH_MAX))
+        count = max(sum(size <= BATCH_BYTES_MAX for size in sizes), 1)
+        return [self._waiting.popleft() for _ in range(count)]
 
     def _write_until_done(self, batch: list[Verdict]) -> None:
         while batch:
@@ -194,9 +203,10 @@ class Completions:
             "verdict could not be stored", message_id=verdict.message_id, outcome=verdict.outcome, error=str(error)
         )
         failure = AttemptError.of(error)
-        if verdict.followups:
+        if verdict.has_effects:
             # The actor succeeded, but its next stage can never be stored: that is for a person to see.
-            return [replace(verdict, outcome=Outcome.DEAD, reason=DeadReason.INVALID, error=failure, followups=())]
+            verdict = replace(verdict, followups=(), results=(), arrival=None)
+            return [replace(verdict, outcome=Outcome.DEAD, reason=DeadReason.INVALID, error=failure)]
         if verdict.message is not None:
             # Options that Postgres cannot hold, such as a traceback with a NUL: the stored message is kept instead.
             return [replace(verdict, message=None, error=verdict.error or failure)]
@@ -243,7 +253,7 @@ class Completions:
 
 
 def write_verdicts(cursor: Any, verdicts: Sequence[Verdict], worker_id: str, *, is_prepared: bool = False) -> set[int]:
-    """Write verdicts and their follow-ups in the caller's transaction; return the leases that still held.
+    """Write verdicts and what comes with them in the caller's transaction; return the leases that still held.
 
     is_prepared is for connections of our own, straight to Postgres.
     """
@@ -258,9 +268,9 @@ def write_verdicts(cursor: Any, verdicts: Sequence[Verdict], worker_id: str, *, 
         else:
             cursor.execute(sql(name), parameters)
         held.update(row[0] for row in cursor.fetchall())
-    followups = [row for verdict in verdicts if verdict.lease_id in held for row in verdict.followups]
-    if followups:
-        insert_rows(cursor, followups)
+    with_effects = [verdict for verdict in verdicts if verdict.has_effects and verdict.lease_id in held]
+    if with_effects:
+        write_effects(cursor, with_effects)
     return held
 
 

@@ -34,8 +34,10 @@ class PostgresConsumer(StockConsumer):  # type: ignore[misc]
         self._broker.finish(message)
 
     def nack(self, message: Any) -> None:
-        """Take the snapshot of an attempt that was failed; the verdict is written in a batch."""
-        self._broker.finish(message)
+        """Leave the snapshot of an attempt that was failed to the broker, which takes it when it emits after_nack.
+
+        Only those hooks store the exception for whoever waits for a result, and that is written with the verdict.
+        """
 
     def requeue(self, messages: Iterable[Any]) -> None:
         """Hand back messages that have not started; that is not an attempt."""

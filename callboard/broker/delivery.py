@@ -5,15 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dramatiq import Message
 from dramatiq.broker import MessageProxy
 
 from callboard.broker.verdict import AttemptError, DeadReason, Decision, Outcome, Verdict
 
+if TYPE_CHECKING:
+    from callboard.broker.broker import PostgresBroker
+    from callboard.broker.effects import Arrival, ResultRow
+    from callboard.broker.outgoing import OutgoingRow
+
 #: Wait before a failed message that no middleware decided about runs again, s.
 UNDECIDED_WAIT_S = 10.0
+#: Stands for a result that is not known yet; None is one.
+UNSET: Any = object()
 
 
 class Claim(NamedTuple):
@@ -54,13 +61,36 @@ class Delivery(MessageProxy):
         self.claimed_clock = time.monotonic()
         self._started_clock: float | None = None
         self.decision: Decision | None = None
-        self.followups: list[Any] = []
+        #: The broker that runs it; None until a thread takes it up.
+        self.broker: PostgresBroker | None = None
+        #: What the actor says it will return, while completion() runs.
+        self.early_result: Any = UNSET
+        # What is written with the verdict.
+        self.followups: list[OutgoingRow] = []
+        self.results: list[ResultRow] = []
+        self.arrival: Arrival | None = None
         #: Set from the actor's return on: what hooks enqueue now belongs to the verdict.
         self.is_finishing = False
         #: The verdict is given, or the lease handed back: whatever comes later changes nothing.
         self.is_ended = False
         # A thread that takes the message up and a shutdown that hands it back may come at the same moment.
         self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, claim: Claim) -> Delivery:
+        """Make a delivery of what was claimed. Raises: DecodeError, TypeError when the row holds no message."""
+        message = Message.decode(claim.message.encode())
+        if not (
+            isinstance(message.actor_name, str)
+            and isinstance(message.args, list | tuple)
+            and isinstance(message.kwargs, dict)
+            and isinstance(message.options, dict)
+        ):
+            raise TypeError("actor_name, args, kwargs or options have a wrong type")
+        # The id and the queue that count are the row's: a message edited by hand may hold others.
+        object.__setattr__(message, "message_id", claim.message_id)
+        object.__setattr__(message, "queue_name", claim.queue_name)
+        return cls(message, claim)
 
     @property
     def lease_id(self) -> int:
@@ -116,6 +146,16 @@ class Delivery(MessageProxy):
             self.is_ended = True
             return True
 
+    @property
+    def takes_effects(self) -> bool:
+        """Whether what hooks send and store now is written with the verdict that is to come."""
+        return self.is_finishing and not self.is_ended
+
+    def forget_effects(self) -> None:
+        """Drop what was to be written with a verdict that is not given after all."""
+        self.is_finishing = self.failed = False
+        self.followups, self.results, self.arrival, self.decision = [], [], None, None
+
     def verdict(self) -> Verdict:
         """Snapshot the attempt's fate; Dramatiq clears the exception right after the ack."""
         error = self._exception
@@ -135,7 +175,10 @@ class Delivery(MessageProxy):
             # Only a retry changes the options; the stored message serves all other fates.
             message=_encoded(self._message) if decision.outcome is Outcome.RETRY else None,
             error=None if error is None else AttemptError.of(error),
-            followups=tuple(self.followups),
+            # Where the next stage can never be stored, nothing else that hooks sent for a success is true either.
+            followups=() if decision.reason == DeadReason.INVALID else tuple(self.followups),
+            results=tuple(self.results),
+            arrival=self.arrival if decision.outcome is Outcome.DONE else None,
         )
 
     def release_verdict(self) -> Verdict:
@@ -161,6 +204,20 @@ class Delivery(MessageProxy):
         return isinstance(other, Delivery) and self.order < other.order
 
     __hash__ = object.__hash__
+
+
+def verdict_of_no_message(claim: Claim, error: Exception) -> Verdict:
+    """Return the verdict of a row that holds no message: a dead letter, for a person to see."""
+    return Verdict(
+        message_id=claim.message_id,
+        queue_name=claim.queue_name,
+        actor_name="unknown",
+        lease_id=claim.lease_id,
+        outcome=Outcome.DEAD,
+        started_at=claim.claimed_at,
+        reason=DeadReason.INVALID,
+        error=AttemptError.of(getattr(error, "error", error)),
+    )
 
 
 def _encoded(message: Message[Any]) -> str | None:

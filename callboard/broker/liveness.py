@@ -18,6 +18,7 @@ from typing import Any
 import psycopg2
 
 from callboard import __version__
+from callboard.broker.expiry import Expiry
 from callboard.broker.hearing import Hearing
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, schema, sql
 from callboard.errors import DatabaseUnavailable, SchemaOutdated
@@ -73,6 +74,7 @@ class Liveness:
         self._on_rescue = on_rescue
         self._on_forgotten = on_forgotten
         self._hearing = hearing
+        self._expiry = Expiry(self._execute)
         self._connection: Any = None
         self._connected_at = 0.0
         self._leads = False
@@ -144,7 +146,7 @@ class Liveness:
         self._connected_at = time.monotonic()
         schema.check_revision(self._connection)
         self._register()
-        self._execute(
+        moved = self._execute(
             "workers/register_actors",
             {
                 "actor_names": [name for name, _, _ in self._actors],
@@ -152,6 +154,13 @@ class Liveness:
                 "priorities": [priority for _, _, priority in self._actors],
             },
         )
+        for actor_name, queue_name, served_queue in moved:
+            log.warning(
+                "actor is known on another queue that workers serve; senders from SQL now reach this one",
+                actor=actor_name,
+                queue=queue_name,
+                other_queue=served_queue,
+            )
 
     def _register(self) -> None:
         rows = self._execute(
@@ -195,6 +204,7 @@ class Liveness:
         if suspects or time.monotonic() - self._rescue_clock > RESCUE_INTERVAL_S:
             self._rescue_clock = time.monotonic()
             self._rescue()
+        self._expiry.purge_when_due()
         return SUSPICION_TICK_S if suspects else LEADER_TICK_S
 
     def _beat(self) -> tuple[bool, bool]:
@@ -214,12 +224,12 @@ class Liveness:
             log.warning("message rescued", queue=queue_name, actor=actor_name, outcome=outcome, cause=cause)
             self._on_rescue(queue_name, actor_name or "unknown", outcome, cause)
 
-    def _execute(self, name: str, parameters: dict[str, Any]) -> list[Any]:
+    def _execute(self, name: str, parameters: dict[str, Any], before: str = "") -> list[Any]:
         connection = self._connection
         if connection is None:
             raise DatabaseUnavailable("The liveness connection was closed, as the worker is ending.")
         with deadline(connection, CALL_TIMEOUT_S), connection.cursor() as cursor:
-            cursor.execute(sql(name), parameters)
+            cursor.execute(before + sql(name), parameters)
             return [] if cursor.description is None else list(cursor.fetchall())
 
     def _disconnect(self) -> None:

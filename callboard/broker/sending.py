@@ -13,8 +13,8 @@ import psycopg2
 
 from callboard.broker.doorbell import Doorbell
 from callboard.broker.outgoing import DEDUPE_WAIT_S, OutgoingRow, insert_row, insert_rows
-from callboard.db import Pool
-from callboard.errors import BrokerUnavailable, DatabaseUnavailable, SchemaOutdated
+from callboard.db import Pool, schema
+from callboard.errors import BrokerUnavailable, DatabaseUnavailable
 from callboard.log import get_logger
 
 log = get_logger(__name__)
@@ -47,7 +47,7 @@ class Sender:
         while True:
             is_due = self.doorbell.is_due()
             try:
-                with _in_our_terms(), self._pool.statement(until - time.monotonic()) as cursor:
+                with schema.expected(), self._pool.statement(until - time.monotonic()) as cursor:
                     stored_id = insert_row(cursor, row, ring=is_due, is_prepared=self._is_prepared(), sets_wait=True)
             except BrokerUnavailable:
                 raise  # The database has answered: it is the dedupe key that does not come free.
@@ -74,7 +74,7 @@ class Sender:
         """
         rows, holders = iter(rows), {}
         with (
-            _in_our_terms(),
+            schema.expected(),
             self._pool.connection(SEND_MANY_TIMEOUT_S) as connection,
             connection.cursor() as cursor,
             ThreadPoolExecutor(max_workers=1, thread_name_prefix="callboard-send") as writer,
@@ -106,7 +106,7 @@ def store_in(connection: Any, rows: Iterable[OutgoingRow]) -> dict[str, str]:
     cursor = cursor_of(connection)
     try:
         while chunk := list(islice(rows, CHUNK)):
-            with _dedupe_wait(cursor, chunk):
+            with schema.expected(), _dedupe_wait(cursor, chunk):
                 # One NOTIFY a transaction: Postgres folds equal ones, and sends them at commit.
                 holders.update(insert_rows(cursor, chunk))
     finally:
@@ -135,11 +135,3 @@ def _dedupe_wait(cursor: Any, rows: list[OutgoingRow]) -> Iterator[None]:
     yield
     # Not after an error: the transaction has failed then, and its end undoes the setting.
     cursor.execute("SELECT set_config('lock_timeout', %s, true)", (before,))
-
-
-@contextmanager
-def _in_our_terms() -> Iterator[None]:
-    try:
-        yield
-    except psycopg2.errors.UndefinedTable as error:
-        raise SchemaOutdated(f"The queue's table is missing ({error}). Run: callboard db upgrade") from error

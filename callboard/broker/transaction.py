@@ -11,7 +11,8 @@ from callboard.broker.broker import PostgresBroker
 from callboard.broker.completions import write_verdicts
 from callboard.broker.default import default_broker
 from callboard.broker.delivery import Delivery, current_delivery
-from callboard.broker.verdict import Outcome
+from callboard.broker.stages import run_stages
+from callboard.broker.verdict import Outcome, Verdict
 from callboard.db import sql
 from callboard.errors import CallboardError, DatabaseUnavailable, LeaseLost
 from callboard.log import get_logger
@@ -30,36 +31,57 @@ def completion() -> Iterator[Any]:
     fenced by the lease: exactly once, whatever dies. Use it at most once an attempt, as the last step; an exception
     after it is logged and not retried. Outside of a worker it is a plain transaction.
 
+    The next stage of a pipeline, callbacks and the stored result commit with it too. Where one of them needs what the
+    actor returns, say it with set_result() inside the block.
+
     Raises: LeaseLost (nothing was written), DatabaseUnavailable (nothing was written, or it is retried safely).
     """
     delivery = current_delivery()
-    broker = default_broker()
-    if delivery is None:
-        with broker.pool.connection(COMPLETION_TIMEOUT_S) as connection:
+    if delivery is None or delivery.broker is None:
+        with default_broker().pool.connection(COMPLETION_TIMEOUT_S) as connection:
             yield connection
         return
+    broker = delivery.broker
     if broker.worker is None:
         raise LeaseLost(f"The worker has ended and handed message {delivery.message_id} back. Nothing was written.")
     if delivery.is_ended:
         raise CallboardError(
             f"Message {delivery.message_id} has ended already. Use completion() once, as the last step."
         )
-    verdict = replace(delivery.verdict(), outcome=Outcome.DONE, reason=None)
     try:
         with broker.pool.connection(COMPLETION_TIMEOUT_S) as connection:
             yield connection
-            with connection.cursor() as cursor:
-                if not write_verdicts(cursor, [verdict], broker.worker.worker_id):
-                    raise LeaseLost(
-                        f"Message {delivery.message_id} has passed to another worker. "
-                        "Nothing of this attempt was written."
-                    )
+            verdict = _end(broker, delivery, connection)
     except DatabaseUnavailable:
         if not _ended_after_all(broker, delivery):
             raise
         log.warning("commit was confirmed by looking; its answer was lost")
+        verdict = _done(delivery)
+    finally:
+        # The actor goes on after the block; what it sends from now on is its own, and if it failed here, nothing of
+        # its success may travel with the verdict of its failure.
+        delivery.forget_effects()
     delivery.is_ended = True
     broker.emit_written([(verdict, Outcome.DONE)])
+
+
+def _end(broker: PostgresBroker, delivery: Delivery, connection: Any) -> Verdict:
+    """Write the end of the message, and what follows from it, into the open transaction."""
+    if broker.worker is None:
+        raise LeaseLost(f"The worker has ended and handed message {delivery.message_id} back. Nothing was written.")
+    delivery.is_finishing = True
+    run_stages(broker, delivery)
+    verdict = _done(delivery)
+    with connection.cursor() as cursor:
+        if not write_verdicts(cursor, [verdict], broker.worker.worker_id):
+            raise LeaseLost(
+                f"Message {delivery.message_id} has passed to another worker. Nothing of this attempt was written."
+            )
+    return verdict
+
+
+def _done(delivery: Delivery) -> Verdict:
+    return replace(delivery.verdict(), outcome=Outcome.DONE, reason=None)
 
 
 def _ended_after_all(broker: PostgresBroker, delivery: Delivery) -> bool:

@@ -6,7 +6,11 @@ import traceback
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from callboard.broker.effects import Arrival, ResultRow
+    from callboard.broker.outgoing import OutgoingRow
 
 #: Longest error text and traceback kept with an attempt, characters.
 ERROR_MESSAGE_MAX = 2_000
@@ -95,4 +99,17 @@ class Verdict:
     message: str | None = None
     error: AttemptError | None = None
     #: Rows that hooks enqueued (pipelines, callbacks); stored in the verdict's own transaction.
-    followups: tuple[Any, ...] = field(default=())
+    followups: tuple[OutgoingRow, ...] = field(default=())
+    #: What the actor returned, or how it failed, for whoever waits for it.
+    results: tuple[ResultRow, ...] = field(default=())
+    #: The group it belongs to, where that has callbacks.
+    arrival: Arrival | None = None
+
+    @property
+    def has_effects(self) -> bool:
+        return bool(self.followups or self.results or self.arrival)
+
+    @property
+    def size_bytes(self) -> int:
+        """How much of a batch it takes up, as far as it matters."""
+        return sum(len(result.value) for result in self.results) if self.results else 0

@@ -7,18 +7,17 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-from dramatiq import Message
 from dramatiq.errors import ActorNotFound, DecodeError
 
 from callboard.broker.completions import Completions
-from callboard.broker.delivery import Claim, Delivery
+from callboard.broker.delivery import Claim, Delivery, verdict_of_no_message
 from callboard.broker.intake import UNWRITTEN_MAX, Intake
 from callboard.broker.liveness import Liveness
 from callboard.broker.slots import Slots
 from callboard.broker.stopping import Stopping
-from callboard.broker.verdict import AttemptError, DeadReason, Outcome, Verdict
+from callboard.broker.verdict import DeadReason, Outcome, Verdict
 from callboard.log import get_logger
 
 if TYPE_CHECKING:
@@ -169,31 +168,16 @@ class WorkerSide:
         strangers: list[Delivery] = []
         for claim in claims:
             try:
-                message = _message_of(claim)
+                delivery = Delivery.of(claim)
             except (DecodeError, TypeError) as error:
-                self._bury(claim, DeadReason.INVALID, getattr(error, "error", error))
+                self.completions.submit(verdict_of_no_message(claim, error))
                 continue
-            delivery = Delivery(message, claim)
-            (runnable if message.actor_name in self._broker.actors else strangers).append(delivery)
+            (runnable if delivery.actor_name in self._broker.actors else strangers).append(delivery)
         with self._lock:
             self._held.update((delivery.lease_id, delivery) for delivery in (*runnable, *strangers))
         self._work_queue.put_all(runnable)
         for delivery in strangers:
             self._broker.reject(delivery, DeadReason.UNKNOWN_ACTOR, ActorNotFound(delivery.actor_name))
-
-    def _bury(self, claim: Claim, reason: DeadReason, error: Exception) -> None:
-        self.completions.submit(
-            Verdict(
-                message_id=claim.message_id,
-                queue_name=claim.queue_name,
-                actor_name="unknown",
-                lease_id=claim.lease_id,
-                outcome=Outcome.DEAD,
-                started_at=claim.claimed_at,
-                reason=reason,
-                error=AttemptError.of(error),
-            )
-        )
 
     # Ends of leases
 
@@ -244,22 +228,6 @@ class WorkerSide:
         if silent_s > allowed_s and not self._is_stopping:
             return f"the intake has done nothing for {silent_s:.0f} s"
         return None
-
-
-def _message_of(claim: Claim) -> Message[Any]:
-    """Decode a claimed row. Raises: DecodeError, TypeError."""
-    message: Message[Any] = Message.decode(claim.message.encode())
-    if not (
-        isinstance(message.actor_name, str)
-        and isinstance(message.args, list | tuple)
-        and isinstance(message.kwargs, dict)
-        and isinstance(message.options, dict)
-    ):
-        raise TypeError("actor_name, args, kwargs or options have a wrong type")
-    # The id and the queue that count are the row's: a message edited by hand may hold others.
-    object.__setattr__(message, "message_id", claim.message_id)
-    object.__setattr__(message, "queue_name", claim.queue_name)
-    return message
 
 
 def _in_order(consumed: Sequence[str], order: Sequence[str]) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 #: The revision this code was written for; a test holds it equal to the newest file in migrations/versions.
-REVISION = "0004"
+REVISION = "0005"
 MIGRATIONS_DIR = Path(__file__).parent / "migrations"
 
 
@@ -41,6 +43,22 @@ def check_revision(connection: Any) -> None:
             f"The database is at schema revision {found or 'none'}, this version needs {REVISION}. "
             "Run: callboard db upgrade"
         )
+
+
+@contextmanager
+def expected() -> Iterator[None]:
+    """Turn the absence of our tables and functions inside the block into SchemaOutdated."""
+    try:
+        yield
+    except (
+        psycopg2.errors.UndefinedTable,
+        psycopg2.errors.UndefinedColumn,
+        psycopg2.errors.UndefinedFunction,
+        psycopg2.errors.InvalidSchemaName,
+    ) as error:
+        raise SchemaOutdated(
+            f"The database lacks a part of Callboard's schema ({str(error).splitlines()[0]}). Run: callboard db upgrade"
+        ) from error
 
 
 def upgrade(url: str) -> str:

@@ -65,11 +65,13 @@ def test_the_budget_is_read_from_the_server_and_the_workers_that_live(url, db, c
     for _ in range(2):
         workers.register()
     workers.silence(workers.register(), 3600)
-    with contextlib.closing(psycopg2.connect(url, application_name="their report")):
-        with contextlib.closing(psycopg2.connect(url, application_name="callboard intake")) as ours:
-            budget = read_budget(ours.cursor(), pool_size=10, starting=3)
-            with contextlib.closing(psycopg2.connect(url)):
-                more = read_budget(ours.cursor(), pool_size=10)
+    with (
+        contextlib.closing(psycopg2.connect(url, application_name="their report")),
+        contextlib.closing(psycopg2.connect(url, application_name="callboard intake")) as ours,
+    ):
+        budget = read_budget(ours.cursor(), pool_size=10, starting=3)
+        with contextlib.closing(psycopg2.connect(url)):
+            more = read_budget(ours.cursor(), pool_size=10)
     # Then they are what it counts
     assert budget.worker_processes == 2 + 3
     # Sessions of tests before this one may still be ending; the two of here are there.

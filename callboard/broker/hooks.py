@@ -1,0 +1,105 @@
+"""How a broker calls its middleware: only the hooks that one has, and a fault in one is logged, not raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dramatiq_pg
+from dramatiq.middleware import GroupCallbacks, Middleware, MiddlewareError, Pipelines
+
+from callboard.broker.attachment import Attachment
+from callboard.broker.delivery import Delivery
+from callboard.broker.stages import is_stage
+from callboard.broker.verdict import Outcome, Verdict
+from callboard.db import Pool
+from callboard.log import get_logger
+
+log = get_logger(__name__)
+
+#: Signals whose hooks decide about a message and send what follows from its end.
+ENDING_SIGNALS = ("process_message", "skip_message", "nack")
+#: Hooks that look at nothing but their message's options: of a message without any, a call is 2 us for nothing.
+OPTION_HOOKS = (Pipelines.after_process_message, GroupCallbacks.after_process_message)
+
+
+class HookedBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
+    """dramatiq-pg's broker with hooks that cost nothing where nobody wants them."""
+
+    def __init__(self, *, pool: Pool, middleware: Sequence[Middleware]) -> None:
+        self._hooks: dict[str, list[Callable[..., None]]] = {}
+        # Before the stock class sets it: backends take it over while their middleware is added.
+        self.pool = pool
+        super().__init__(pool=pool, results=False, middleware=middleware)
+
+    def add_middleware(self, middleware: Middleware, **place: type[Middleware]) -> None:
+        self._hooks.clear()
+        super().add_middleware(middleware, **place)
+        for backend in (getattr(middleware, "backend", None), getattr(middleware, "rate_limiter_backend", None)):
+            if isinstance(attachment := getattr(backend, "attachment", None), Attachment):
+                attachment.attach(self.pool)
+
+    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        for hook in self._hooks_of(f"before_{signal}"):
+            try:
+                hook(self, *args, **kwargs)
+            except MiddlewareError:
+                raise
+            except Exception:
+                log.exception("middleware failed", hook=f"before_{signal}", middleware=_owner(hook))
+
+    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        was_completed = signal in ENDING_SIGNALS and isinstance(args[0], Delivery) and args[0].is_ended
+        hooks = self._hooks_of(f"after_{signal}")
+        if signal == "process_message" and not args[0].options:
+            hooks = self._hooks_without_options(hooks)
+        for hook in reversed(hooks):
+            if was_completed and is_stage(hook):
+                continue  # What follows from its end was written with it.
+            try:
+                hook(self, *args, **kwargs)
+            except Exception:
+                log.exception("middleware failed", hook=f"after_{signal}", middleware=_owner(hook))
+
+    def emit_written(self, written: Sequence[tuple[Verdict, Outcome]]) -> None:
+        """Tell middleware which verdicts the database has, by its hook after_verdicts(broker, [(verdict, outcome)])."""
+        self.emit_after("verdicts", written)
+        for verdict, outcome in written:
+            if verdict.arrival is not None and verdict.arrival.completes_group and outcome is not Outcome.LOST:
+                for _, message, delay in verdict.arrival.callbacks:
+                    self.emit_after("enqueue", message, delay)
+
+    def emit_rescued(self, queue_name: str, actor_name: str, outcome: str, cause: str) -> None:
+        """Tell middleware that this process, leading, took back a message that another one lost."""
+        self.emit_after("rescue", queue_name, actor_name, outcome, cause)
+
+    def hooks_after_success(self) -> list[Callable[..., None]]:
+        """Return the hooks that run after an actor, in their order."""
+        return self._hooks_of("after_process_message")[::-1]
+
+    def _hooks_without_options(self, hooks: list[Callable[..., None]]) -> list[Callable[..., None]]:
+        """Return the hooks after an actor that a message without options needs."""
+        name = "after_process_message without options"
+        if name not in self._hooks:
+            self._hooks[name] = [hook for hook in hooks if getattr(hook, "__func__", None) not in OPTION_HOOKS]
+        return self._hooks[name]
+
+    def _hooks_of(self, name: str) -> list[Callable[..., None]]:
+        """Return the middleware's own hooks of a signal, in order.
+
+        Most middleware leave most hooks as they are, and calling those costs more than the rest of a short message.
+        """
+        hooks = self._hooks.get(name)
+        if hooks is None:
+            empty = getattr(Middleware, name, None)
+            hooks = [
+                getattr(middleware, name)
+                for middleware in self.middleware
+                if hasattr(middleware, name) and getattr(type(middleware), name, None) is not empty
+            ]
+            self._hooks[name] = hooks
+        return hooks
+
+
+def _owner(hook: Callable[..., None]) -> str:
+    return type(getattr(hook, "__self__", hook)).__name__
