@@ -33,8 +33,6 @@ def refuse_stock_options(*, url: str | Callable[[], str], pool: Any, schema: str
             f"pool is a {type(pool).__module__}.{type(pool).__name__}, which knows no deadlines. Give url=… or a "
             "callboard.db.Pool(url, size=…)."
         )
-    if pool is not None and url:
-        problems.append("Both pool and url are given. Give one of them.")
     if pool is None and not url:
         problems.append("Neither url nor pool is given. Give url='postgresql://…', or a function that returns one.")
     if problems:
