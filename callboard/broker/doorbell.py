@@ -1,4 +1,4 @@
-"""The doorbell's sending side: one empty NOTIFY for many messages, never more often than the interval."""
+"""The doorbell's sending side: one empty NOTIFY for each message while they are few, one for many when they are not."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable
 
-#: Rings of one process are at least this far apart, s.
+#: Rings of a process that sends all the time are at least this far apart, s.
 RING_INTERVAL_S = 0.05
+#: A process that has sent nothing for this long is idle, and rings at once, s.
+IDLE_S = 0.015
 
 
 class Doorbell:
-    """Ring at once when the last ring is a while ago, else once at the end of the interval.
+    """Ring at once when the process was idle or its last ring is a while ago, else once at the end of the interval.
 
     ring_now sends one NOTIFY in a transaction of its own. What a process that dies in between would
     have rung for, the workers' safety poll finds.
@@ -21,14 +23,17 @@ class Doorbell:
         self._ring_now = ring_now
         self._lock = threading.Lock()
         self._rang_at = float("-inf")
+        self._asked_at = float("-inf")
         self._later: threading.Timer | None = None
 
     def is_due(self) -> bool:
         """Tell whether the caller should ring with its own statement; if not, it calls ring_later() after it."""
         with self._lock:
-            is_due = self._rang_at + RING_INTERVAL_S <= time.monotonic()
+            now = time.monotonic()
+            is_due = self._asked_at + IDLE_S <= now or self._rang_at + RING_INTERVAL_S <= now
+            self._asked_at = now
             if is_due:
-                self._rang_at = time.monotonic()
+                self._rang_at = now
             return is_due
 
     def ring_later(self) -> None:

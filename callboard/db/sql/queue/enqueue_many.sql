@@ -10,8 +10,9 @@ WITH outgoing AS (
 ), sent AS (
     INSERT INTO dramatiq.queue (message_id, queue_name, state, message, priority, available_at, dedupe_key)
     SELECT
-        message_id, queue_name, 'queued', message::jsonb, priority, now() + delay_ms * interval '1 millisecond',
-        dedupe_key
+        message_id, queue_name, 'queued', message::jsonb, priority,
+        -- Not now(): with one moment for all of them, the bound of a claim could not pass those that are gone.
+        clock_timestamp() + delay_ms * interval '1 millisecond', dedupe_key
     FROM outgoing
     WHERE NOT %(is_repeat)s OR NOT EXISTS (
         SELECT 1 FROM callboard.message_history WHERE message_history.message_id = outgoing.message_id
