@@ -14,6 +14,10 @@ from callboard.db.prepared import Prepared
 
 #: How often a claim looks at everything again, for commits that came late, s.
 FULL_LOOK_INTERVAL_S = 1.0
+#: Where it passes very many dead index entries it is made less often, so that it takes this share of the time at the
+#: most, and yet so often, s.
+FULL_LOOK_SHARE = 0.05
+FULL_LOOK_INTERVAL_MAX_S = 10.0
 
 #: A message that is committed this much later than a younger one is found without a full look, s: senders that run
 #: beside each other overtake one another all the time.
@@ -73,19 +77,24 @@ class Claimer:
         #: The queues and priorities that claims have brought, the latest last.
         self._levels: dict[tuple[str, int], None] = {}
         self._full_look_clock = float("-inf")
+        self._full_look_wait_s = FULL_LOOK_INTERVAL_S
+        #: What the last look took that was not a full one: a slow network is no reason to look less.
+        self._bounded_look_s = float("inf")
         self._statement = Prepared("callboard_claim", sql("queue/claim"), _TYPES)
 
     def claim(self, connection: Any, limit: int) -> Claimed:
         """Claim up to limit messages."""
         if not self.queue_names:
             return Claimed([], may_be_more=False, due_in_s=None, has_suspects=False, was_full_look=True)
-        is_full_look = time.monotonic() - self._full_look_clock > FULL_LOOK_INTERVAL_S
+        began_clock = time.monotonic()
+        is_full_look = began_clock - self._full_look_clock > self._full_look_wait_s
         if is_full_look:
-            self._full_look_clock = time.monotonic()
+            self._full_look_clock = began_clock
             self._bounds.clear()
         # Ceiling: the slots are shared out, and what one queue does not need, the next look gives to the others.
         per_queue = limit if self._is_strict else -(-limit // len(self.queue_names))
         rows = self._execute(connection, limit, per_queue)
+        self._take_time(time.monotonic() - began_clock, is_full_look=is_full_look)
         # The row without an id comes last.
         now, due_in_s, has_suspects = rows.pop()[-3:]
         claims = sorted((Claim._make(row[:-2]) for row in rows), key=lambda claim: claim.order)
@@ -135,6 +144,14 @@ class Claimer:
                 cursor.execute(sql("queue/claim"), parameters)
             rows: list[Any] = cursor.fetchall()
             return rows
+
+    def _take_time(self, seconds: float, *, is_full_look: bool) -> None:
+        """Decide when the next full look comes, by what this one took beyond other looks."""
+        if not is_full_look:
+            self._bounded_look_s = seconds
+            return
+        wait_s = max((seconds - self._bounded_look_s) / FULL_LOOK_SHARE, FULL_LOOK_INTERVAL_S)
+        self._full_look_wait_s = min(wait_s, FULL_LOOK_INTERVAL_MAX_S)
 
     def _take_note(self, claims: list[Claim]) -> dict[str, int]:
         """Move the bounds and the turns; return the number of claims of each queue."""

@@ -7,7 +7,13 @@ import time
 import psycopg2
 import pytest
 
-from callboard.broker.claiming import FULL_LOOK_INTERVAL_S, LATE_COMMIT_S, SESSION_SETTINGS, Claimer
+from callboard.broker.claiming import (
+    FULL_LOOK_INTERVAL_MAX_S,
+    FULL_LOOK_INTERVAL_S,
+    LATE_COMMIT_S,
+    SESSION_SETTINGS,
+    Claimer,
+)
 from callboard.db import connect
 from tests.postgres.broker.fake_workers import Workers
 
@@ -73,3 +79,19 @@ def test_a_level_that_ran_empty_is_found_again(db, claim):
     db(_PUT, 0, 1)
     # Then the next claim has it
     assert claim() == [0]
+
+
+def test_a_full_look_that_takes_long_is_made_less_often(url, db):
+    # Given a claimer whose looks take no time but for the full ones
+    claimer = Claimer(Workers(db).register(), ["jobs"], is_prepared=True)
+    connection = connect(url, autocommit=True, settings=SESSION_SETTINGS)
+    claimer._bounded_look_s = -1.0
+    # When a full look takes a second longer than they do
+    assert claimer.claim(connection, 10).was_full_look
+    # Then the next one waits, so that they take little of the time
+    assert claimer._full_look_wait_s == FULL_LOOK_INTERVAL_MAX_S
+    # And comes as often as before once one is quick, also where every look is slow
+    claimer._bounded_look_s, claimer._full_look_clock = 1.0, float("-inf")
+    assert claimer.claim(connection, 10).was_full_look
+    assert claimer._full_look_wait_s == FULL_LOOK_INTERVAL_S
+    connection.close()
