@@ -13,8 +13,8 @@ from typing import Any
 import psycopg2
 
 from callboard.broker.effects import write_effects
-from callboard.broker.outgoing import pg_array
 from callboard.broker.verdict import AttemptError, DeadReason, Outcome, Verdict
+from callboard.broker.verdict_parameters import fence, parameters_of
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, sql
 from callboard.db.prepared import Prepared
 from callboard.errors import CallboardError, DatabaseUnavailable
@@ -26,8 +26,6 @@ log = get_logger(__name__)
 BATCH_MAX = 500
 #: Bytes of results in one transaction; it must be written within the deadline of a call.
 BATCH_BYTES_MAX = 4 * 1024 * 1024
-#: Longest wait that a verdict asks for, s: ten years; Postgres knows no moments far beyond.
-WAIT_MAX_S = 10 * 365 * 86_400.0
 SESSION_SETTINGS = {
     # Well below the deadline, so that a locked row is told from a database that is away.
     "lock_timeout": "500ms",
@@ -85,6 +83,8 @@ class Completions:
         self._postponed: set[int] = set()
         self._is_closing = False
         self._is_away = False
+        #: Leases whose verdicts were tried and not answered: the commit may have happened all the same.
+        self._unanswered: set[int] = set()
         self._connection: Any = None
         self.thread = threading.Thread(target=self._run, name="callboard-completions", daemon=True)
 
@@ -150,8 +150,7 @@ class Completions:
                 self._owed.difference_update({verdict.lease_id for verdict in batch} - self._postponed)
                 self._postponed.clear()
                 self._changed.notify_all()
-        if self._connection is not None:
-            self._connection.close()
+        self._drop_connection()
 
     def _linger(self) -> None:
         """Let a batch grow while messages end fast: a write of few costs the database as much as one of many."""
@@ -177,6 +176,7 @@ class Completions:
                 if not self._is_away:
                     log.warning("database is away; verdicts wait", error=str(error).strip(), count=self._unwritten)
                 self._is_away = True
+                self._unanswered.update(verdict.lease_id for verdict in batch)
                 self._drop_connection()
                 if self._is_closing:
                     return
@@ -243,8 +243,17 @@ class Completions:
             self._connection = connect(self._url(), application_name="callboard completions", settings=SESSION_SETTINGS)
         with deadline(self._connection, CALL_TIMEOUT_S), self._connection.cursor() as cursor:
             held = write_verdicts(cursor, batch, self._worker_id, is_prepared=self._is_prepared)
+            held |= self._find_written(cursor, [verdict for verdict in batch if verdict.lease_id not in held])
             self._connection.commit()
+        self._unanswered.difference_update(verdict.lease_id for verdict in batch)
         return [(verdict, verdict.outcome if verdict.lease_id in held else Outcome.LOST) for verdict in batch]
+
+    def _find_written(self, cursor: Any, verdicts: Sequence[Verdict]) -> set[int]:
+        """Tell verdicts of a try whose answer was lost from those whose lease was: the rows are gone for both."""
+        if not (unanswered := [verdict for verdict in verdicts if verdict.lease_id in self._unanswered]):
+            return set()
+        cursor.execute(sql("queue/find_written"), {**fence(unanswered), "worker_id": self._worker_id})
+        return {row[0] for row in cursor.fetchall()}
 
     def _drop_connection(self) -> None:
         if self._connection is not None:
@@ -262,7 +271,7 @@ def write_verdicts(cursor: Any, verdicts: Sequence[Verdict], worker_id: str, *, 
     for verdict in verdicts:
         groups.setdefault(_STATEMENTS[verdict.outcome], []).append(verdict)
     for name, group in sorted(groups.items()):
-        parameters = {**_parameters(group), "worker_id": worker_id}
+        parameters = {**parameters_of(group), "worker_id": worker_id}
         if is_prepared and name == "queue/end_done":
             END_DONE.execute(cursor, parameters)
         else:
@@ -272,24 +281,3 @@ def write_verdicts(cursor: Any, verdicts: Sequence[Verdict], worker_id: str, *, 
     if with_effects:
         write_effects(cursor, with_effects)
     return held
-
-
-def _parameters(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    parameters = {
-        "message_ids": pg_array(v.message_id for v in verdicts),
-        "lease_ids": pg_array(str(v.lease_id) for v in verdicts),
-        "started_at": pg_array(str(v.started_at) for v in verdicts),
-    }
-    if verdicts[0].outcome is Outcome.DONE:
-        return parameters
-    errors = [v.error for v in verdicts]
-    return parameters | {
-        "outcomes": pg_array(v.outcome.value for v in verdicts),
-        "waits_s": pg_array(str(min(v.wait_s, WAIT_MAX_S)) for v in verdicts),
-        "messages": pg_array(v.message for v in verdicts),
-        "reasons": pg_array(v.reason for v in verdicts),
-        "retries": pg_array(None if v.retries is None else str(v.retries) for v in verdicts),
-        "error_classes": pg_array(error and error.error_class for error in errors),
-        "error_messages": pg_array(error and error.message for error in errors),
-        "tracebacks": pg_array(error and error.traceback for error in errors),
-    }

@@ -1,0 +1,39 @@
+"""Verdicts as the parameters of the statements in sql/queue/end_*.sql."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from callboard.broker.outgoing import pg_array
+from callboard.broker.verdict import Outcome, Verdict
+
+#: Longest wait that a verdict asks for, s: ten years; Postgres knows no moments far beyond.
+WAIT_MAX_S = 10 * 365 * 86_400.0
+
+
+def fence(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Return what tells a verdict from one whose lease has passed on."""
+    return {
+        "message_ids": pg_array(v.message_id for v in verdicts),
+        "lease_ids": pg_array(str(v.lease_id) for v in verdicts),
+        "started_at": pg_array(str(v.started_at) for v in verdicts),
+    }
+
+
+def parameters_of(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Return the parameters of the statement that writes these verdicts, which share it."""
+    parameters = fence(verdicts)
+    if verdicts[0].outcome is Outcome.DONE:
+        return parameters
+    errors = [v.error for v in verdicts]
+    return parameters | {
+        "outcomes": pg_array(v.outcome.value for v in verdicts),
+        "waits_s": pg_array(str(min(v.wait_s, WAIT_MAX_S)) for v in verdicts),
+        "messages": pg_array(v.message for v in verdicts),
+        "reasons": pg_array(v.reason for v in verdicts),
+        "retries": pg_array(None if v.retries is None else str(v.retries) for v in verdicts),
+        "error_classes": pg_array(error and error.error_class for error in errors),
+        "error_messages": pg_array(error and error.message for error in errors),
+        "tracebacks": pg_array(error and error.traceback for error in errors),
+    }
