@@ -10,7 +10,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-e
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test bench check format ci deploy-check lock clean
+.PHONY: help setup demo dev test chaos bench check format ci deploy-check lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ dev: $(READY)  ## Run the service for daily work: database, mail server, YooKass
 
 test: $(READY)  ## Run the tests (ARGS=… goes to pytest)
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(READY)  ## Break real workers, networks and databases for half an hour (ARGS=… goes to pytest)
+	@$(BIN)/python -m pytest tests/chaos --chaos=long $(ARGS)
 
 bench: $(READY) $(PEERS_READY)  ## Measure ours and the peers side by side (ARGS=--quick for a small run; needs redis-server)
 	@$(BIN)/python -m benchmarks $(ARGS)

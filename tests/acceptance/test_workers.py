@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from callboard.dev.mail_server import MailServer
-from tests.acceptance.network import Network
 from tests.acceptance.processes import counter, free_port, get, wait_until_ready
 from tests.conftest import wait_until
+from tests.postgres.broker.proxy import Proxy
 
 JOBS = "tests.acceptance.jobs"
 
@@ -83,7 +83,7 @@ def test_on_sigterm_running_messages_finish_and_the_others_are_handed_back(shell
 def test_a_lost_database_connection_in_the_middle_of_work_loses_nothing(shell, jobs, database_url, db):
     # Given a worker that reaches Postgres over a network, busy with short messages and one long one
     names = [str(number) for number in range(150)]
-    with Network(database_url) as network:
+    with Proxy(database_url) as network:
         shell.dramatiq(JOBS, threads=4, DATABASE_URL=network.url)
         jobs.send("hold", "long")
         jobs.wait_until_runs("long")
@@ -119,7 +119,7 @@ def test_a_worker_waits_for_a_database_that_is_away_at_its_start(shell, jobs, da
     assert "database is away" in worker.log
     assert get(port, "/health/live")[0] == 200
     # When the database comes
-    with Network(database_url, database_port):
+    with Proxy(database_url, database_port):
         # Then the worker works
         wait_until_ready(port)
         jobs.send("note", "at last")
