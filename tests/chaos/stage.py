@@ -161,8 +161,10 @@ class Stage:
             worker.process.terminate()
         return self.wait_for_end(worker, began)
 
-    def wait_for_end(self, worker: Worker, began: float) -> Exit:
-        grace_s = worker.shutdown_s + EXIT_S
+    def wait_for_end(
+        self, worker: Worker, began: float, *, grace_s: float | None = None, code_expected: int = 0
+    ) -> Exit:
+        grace_s = worker.shutdown_s + EXIT_S if grace_s is None else grace_s
         try:
             code: int | None = worker.process.wait(grace_s)
         except subprocess.TimeoutExpired:
@@ -170,7 +172,7 @@ class Stage:
         worker.is_gone = True
         worker.pid = worker.pid or self.journal.worker_of(worker.process.pid)
         self._left_at[worker.pid] = time.monotonic()
-        self.evidence.exits.append(Exit(code, time.monotonic() - began, grace_s))
+        self.evidence.exits.append(Exit(code, time.monotonic() - began, grace_s, code_expected))
         return self.evidence.exits[-1]
 
     # Messages

@@ -38,6 +38,31 @@ def test_on_sigterm_what_runs_ends_in_time_and_the_rest_starts_elsewhere_at_once
         assert [run.pid for run in runs if run.actor == "pay"] == [leaving.pid] * 3
 
 
+def test_a_second_sigterm_hands_back_what_runs_and_leaves(on_stage):
+    with on_stage("C-15 SIGTERM, twice") as stage:
+        # Given a worker with jobs that do not end within anybody's patience, and another worker beside it
+        [leaving] = stage.work(1, threads=2, shutdown_s=300)
+        held = stage.send("hold", name="endless") + stage.send("pay_when", name="endless")
+        stage.wait_for_runs(lambda run: run.pid == leaving.pid, 2)
+        stage.work(1, threads=2)
+        leaving.process.terminate()
+        leaving.process.wait_for_event("worker is stopping")
+        # When it is told a second time, a while later: two signals in one moment are one, sent to a process group
+        told_again_at = time.monotonic() + 1
+        wait_until(lambda: time.monotonic() > told_again_at)
+        leaving.process.terminate()
+        told = time.monotonic()
+        # Then what it ran starts elsewhere at once, and it leaves
+        taken = stage.wait_for_runs(lambda run: run.message_id in held and run.pid != leaving.pid, 2)
+        stage.wait_for_end(leaving, told, grace_s=15, code_expected=1)
+        stage.let_go("endless")
+        stage.finish()
+        assert max(run.began for run in taken) - told < 5
+        # And that was not an attempt
+        assert stage.db("SELECT count(*) FROM callboard.attempts") == [(0,)]
+        assert stage.db("SELECT DISTINCT attempt FROM callboard.message_history") == [(1,)]
+
+
 @pytest.mark.chaos_long
 def test_workers_are_replaced_one_by_one_under_load(on_stage):
     count, rate = 3000, 100
