@@ -104,3 +104,14 @@ def test_folders_of_ended_masters_are_removed(tmp_path, monkeypatch):
     earlier.mkdir()
     current = exposition.shared_dir(os.getpid())
     assert current.exists() and not old.exists() and not earlier.exists()
+
+
+def test_metrics_are_shown_while_a_process_makes_its_file(server, tmp_path):
+    # Given a process that counts, and another one that has only just made its file
+    count = "from prometheus_client import Counter; Counter('callboard_probe_total', 'A count.').inc()"
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", count], env=environment, check=True)
+    (tmp_path / "counter_999999.db").touch()
+    # Then the page shows the counts there are
+    status, text = get(f"{server}/metrics")
+    assert (status, "callboard_probe_total 1.0" in text) == (200, True)
