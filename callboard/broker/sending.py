@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -34,9 +35,13 @@ class Sender:
 
     def __init__(self, pool: Pool, *, is_prepared: Callable[[], bool]) -> None:
         self._pool = pool
-        #: False behind PgBouncer in transaction mode; asked at the first message.
-        self._is_prepared = is_prepared
+        self._ask_if_prepared = is_prepared
         self.doorbell = Doorbell(self._ring)
+
+    @cached_property
+    def _is_prepared(self) -> bool:
+        """Whether statements may be prepared: not behind PgBouncer in transaction mode. Asked at the first message."""
+        return self._ask_if_prepared()
 
     def store(self, row: OutgoingRow) -> str:
         """Store a row within SEND_TIMEOUT_S and return the id that holds its place.
@@ -48,7 +53,7 @@ class Sender:
             is_due = self.doorbell.is_due()
             try:
                 with schema.expected(), self._pool.statement(until - time.monotonic()) as cursor:
-                    stored_id = insert_row(cursor, row, ring=is_due, is_prepared=self._is_prepared(), sets_wait=True)
+                    stored_id = insert_row(cursor, row, ring=is_due, is_prepared=self._is_prepared, sets_wait=True)
             except BrokerUnavailable:
                 raise  # The database has answered: it is the dedupe key that does not come free.
             except (DatabaseUnavailable, psycopg2.OperationalError) as error:

@@ -112,6 +112,12 @@ class Pool:
 
         Raises: DatabaseUnavailable when none came free or opened within timeout_s.
         """
+        connection = self._lend(timeout_s)
+        if connection.autocommit:
+            connection.autocommit = False
+        return connection
+
+    def _lend(self, timeout_s: float) -> Any:
         until = time.monotonic() + timeout_s
         if self._pid != os.getpid():
             self._reset()
@@ -169,7 +175,6 @@ class Pool:
         finally:
             self._lent.discard(id(connection))
             if not connection.closed:
-                connection.autocommit = False
                 self._idle.append(connection)
             with contextlib.suppress(ValueError):
                 self._free.release()
@@ -202,9 +207,10 @@ class Pool:
         timeout_s bounds the whole block. Raises: DatabaseUnavailable when the connection was lost.
         """
         until = time.monotonic() + timeout_s
-        connection = self.getconn(timeout_s)
+        connection = self._lend(timeout_s)
         try:
-            connection.autocommit = True
+            if not connection.autocommit:
+                connection.autocommit = True
             left_s = max(until - time.monotonic(), 0.05)
             with _losses(connection), deadline(connection, left_s), connection.cursor() as cursor:
                 yield cursor

@@ -29,16 +29,16 @@ class Prepared:
         self._prepare = f"PREPARE {self.name} ({', '.join(types.values())}) AS {body};"
         self._execute = f"EXECUTE {self.name} ({', '.join(f'%({parameter})s' for parameter in types)})"
 
-    def execute(self, cursor: Any, parameters: Mapping[str, Any], *, before: str = "") -> None:
-        """Run the statement; before is SQL that goes ahead of it in its transaction."""
+    def execute(self, cursor: Any, parameters: Mapping[str, Any], *, before: str = "", after: str = "") -> None:
+        """Run the statement; before and after are SQL that goes with it, in one transaction and round trip."""
         known: set[str] = cursor.connection.prepared_names
         prepare = "" if self.name in known else self._prepare
         try:
-            cursor.execute(f"{before}{prepare}{self._execute}", parameters)
+            cursor.execute(f"{before}{prepare}{self._execute}{after}", parameters)
         except psycopg2.errors.DuplicatePreparedStatement:
-            cursor.execute(f"{before}{self._execute}", parameters)
+            cursor.execute(f"{before}{self._execute}{after}", parameters)
         except psycopg2.errors.InvalidSqlStatementName:
             known.discard(self.name)
-            cursor.execute(f"{before}{self._text}", parameters)
+            cursor.execute(f"{before}{self._text}{after}", parameters)
             return
         known.add(self.name)

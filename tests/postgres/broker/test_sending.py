@@ -163,7 +163,7 @@ def test_a_send_whose_answer_was_lost_does_not_run_twice(url, db):
                 "enqueued_at, available_at) "
                 "SELECT message_id, 'done', queue_name, message, 0, 1, 0, 0, 0, now(), now() FROM done"
             ),
-            to=b"EXECUTE callboard_enqueue",
+            to=b"EXECUTE callboard_enqueue_new",
         )
         # When send repeats it by itself
         remote.enqueue(message("once"))
