@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import psycopg2
 
-#: Messages of one send_many.
-BULK_CHUNK = 1000
 #: Rows of one transaction while a backlog is made.
 COPY_CHUNK = 10_000
 
 #: As many copies of the one message that waits; the row's id counts, not the one inside of the message.
 _COPY = """
-    INSERT INTO dramatiq.queue (message_id, queue_name, state, message, priority)
-    SELECT gen_random_uuid(), queue_name, 'queued', message, priority
+    INSERT INTO dramatiq.queue (message_id, queue_name, state, message, priority, available_at)
+    SELECT gen_random_uuid(), queue_name, 'queued', message, priority, clock_timestamp()
     FROM (SELECT queue_name, message, priority FROM dramatiq.queue LIMIT 1) AS one
     CROSS JOIN generate_series(1, %s)
 """

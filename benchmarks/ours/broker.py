@@ -9,7 +9,7 @@ import time
 import dramatiq
 
 from benchmarks import tally
-from benchmarks.ours import BULK_CHUNK, copy_waiting
+from benchmarks.ours import copy_waiting
 from benchmarks.peer import NOOP_ARGUMENT, URL_VARIABLE, Peer, Variant, send_spaced, time_threads
 from callboard.broker import PostgresBroker, send_many, set_default_broker
 from callboard.db import Pool, schema
@@ -62,8 +62,7 @@ class Broker(Peer):
 
     def bulk(self, count: int) -> float:
         begun = time.perf_counter()
-        for first in range(0, count, BULK_CHUNK):
-            send_many(noop.message(NOOP_ARGUMENT) for _ in range(min(BULK_CHUNK, count - first)))
+        send_many(noop.message(NOOP_ARGUMENT) for _ in range(count))
         return time.perf_counter() - begun
 
     def latency(self, count: int) -> None:

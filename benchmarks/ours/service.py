@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from benchmarks import tally
-from benchmarks.ours import BULK_CHUNK, copy_waiting
+from benchmarks.ours import copy_waiting
 from benchmarks.peer import NOOP_ARGUMENT, Peer, Variant, send_spaced, time_threads
 from callboard.app import actor, database_url
 from callboard.broker import send_many
@@ -73,8 +73,7 @@ class Service(Peer):
 
     def bulk(self, count: int) -> float:
         begun = time.perf_counter()
-        for first in range(0, count, BULK_CHUNK):
-            send_many(noop.message(NOOP_ARGUMENT) for _ in range(min(BULK_CHUNK, count - first)))
+        send_many(noop.message(NOOP_ARGUMENT) for _ in range(count))
         return time.perf_counter() - begun
 
     def latency(self, count: int) -> None:

@@ -148,14 +148,19 @@ class PostgresBroker(HookedBroker):
         return self._sent(batch, taken, delay)
 
     def _rows(self, messages: Iterable[Message[Any]], delay: int | None) -> Iterator[OutgoingRow]:
+        is_hooked = self.has_hooks("before_enqueue")
         for message in messages:
-            self.emit_before("enqueue", message, delay)
+            if is_hooked:
+                self.emit_before("enqueue", message, delay)
             yield self._row(message, delay)
 
     def _sent(self, messages: Iterable[Message[Any]], taken: dict[str, str], delay: int | None) -> list[Message[Any]]:
-        sent = [_as_stored(message, taken.get(message.message_id, message.message_id)) for message in messages]
-        for message in sent:
-            self.emit_after("enqueue", message, delay)
+        sent = [*messages]
+        if taken:
+            sent = [_as_stored(message, taken.get(message.message_id, message.message_id)) for message in sent]
+        if self.has_hooks("after_enqueue"):
+            for message in sent:
+                self.emit_after("enqueue", message, delay)
         return sent
 
     def _row(self, message: Message[Any], delay: int | None) -> OutgoingRow:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import accumulate, islice
 from typing import Any
 
@@ -205,14 +204,14 @@ class Completions:
         failure = AttemptError.of(error)
         if verdict.has_effects:
             # The actor succeeded, but its next stage can never be stored: that is for a person to see.
-            verdict = replace(verdict, followups=(), results=(), arrival=None)
-            return [replace(verdict, outcome=Outcome.DEAD, reason=DeadReason.INVALID, error=failure)]
+            verdict = verdict._replace(followups=(), results=(), arrival=None)
+            return [verdict._replace(outcome=Outcome.DEAD, reason=DeadReason.INVALID, error=failure)]
         if verdict.message is not None:
             # Options that Postgres cannot hold, such as a traceback with a NUL: the stored message is kept instead.
-            return [replace(verdict, message=None, error=verdict.error or failure)]
+            return [verdict._replace(message=None, error=verdict.error or failure)]
         if verdict.reason != DeadReason.INVALID:
             # A wait or a text that Postgres cannot hold: kept for a person to see, with what could not be written.
-            return [replace(verdict, outcome=Outcome.DEAD, reason=DeadReason.INVALID, error=failure)]
+            return [verdict._replace(outcome=Outcome.DEAD, reason=DeadReason.INVALID, error=failure)]
         # Not even that: the message stays running, is handed back as unknown to this process, and runs again.
         return []
 

@@ -73,6 +73,10 @@ class HookedBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
         """Tell middleware that this process, leading, took back a message that another one lost."""
         self.emit_after("rescue", queue_name, actor_name, outcome, cause)
 
+    def has_hooks(self, name: str) -> bool:
+        """Tell whether any middleware does something at this moment, such as "before_enqueue"."""
+        return bool(self._hooks_of(name))
+
     def hooks_after_success(self) -> list[Callable[..., None]]:
         """Return the hooks that run after an actor, in their order."""
         return self._hooks_of("after_process_message")[::-1]

@@ -84,11 +84,13 @@ class OutgoingRow(NamedTuple):
             )
         if delay_ms and not delay_ms <= DELAY_MS_MAX:
             raise _invalid(message, f"has a delay of {delay_ms!r} ms. Give at most {DELAY_MS_MAX}: ten years.")
-        for name, value in (("queue_name", message.queue_name), ("dedupe_key", dedupe_key)):
-            if value is not None and not (value.isascii() and "\0" not in value) and not _is_storable(value):
+        queue_name = message.queue_name
+        for name, value in (("queue_name", queue_name), ("dedupe_key", dedupe_key or "")):
+            if not value.isprintable() and not _is_storable(value):
                 raise _invalid(message, f"has {name} {value!r}, which holds a NUL or half a surrogate pair.")
         is_repeat = getattr(message, "may_be_stored", False)
-        return cls(message.message_id, message.queue_name, text, priority, max(delay_ms or 0, 0), dedupe_key, is_repeat)
+        delay_ms = max(delay_ms, 0) if delay_ms else 0
+        return cls(message.message_id, queue_name, text, priority, delay_ms, dedupe_key, is_repeat)
 
 
 def _text_of(message: Message[Any]) -> str:

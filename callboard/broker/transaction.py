@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from callboard.broker.broker import PostgresBroker
@@ -81,7 +80,7 @@ def _end(broker: PostgresBroker, delivery: Delivery, connection: Any) -> Verdict
 
 
 def _done(delivery: Delivery) -> Verdict:
-    return replace(delivery.verdict(), outcome=Outcome.DONE, reason=None)
+    return delivery.verdict()._replace(outcome=Outcome.DONE, reason=None)
 
 
 def _ended_after_all(broker: PostgresBroker, delivery: Delivery) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from callboard.broker.effects import Arrival, ResultRow
@@ -77,8 +77,7 @@ def _storable(text: str) -> str:
     return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The fate of one attempt, fenced by its lease."""
 
     message_id: str
@@ -99,9 +98,9 @@ class Verdict:
     message: str | None = None
     error: AttemptError | None = None
     #: Rows that hooks enqueued (pipelines, callbacks); stored in the verdict's own transaction.
-    followups: tuple[OutgoingRow, ...] = field(default=())
+    followups: tuple[OutgoingRow, ...] = ()
     #: What the actor returned, or how it failed, for whoever waits for it.
-    results: tuple[ResultRow, ...] = field(default=())
+    results: tuple[ResultRow, ...] = ()
     #: The group it belongs to, where that has callbacks.
     arrival: Arrival | None = None
 
