@@ -8,7 +8,7 @@ import time
 AHEAD_S = 0.2
 AHEAD_MAX = 2_000
 #: How often the rate is taken, s.
-RATE_INTERVAL_S = 0.05
+RATE_INTERVAL_S = 0.02
 
 
 class Slots:
