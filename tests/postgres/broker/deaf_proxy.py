@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from typing import Any
 
-from tests.acceptance.network import Network
+from tests.postgres.broker.proxy import Link, Proxy
 
 #: Type byte and length of a message of Postgres' protocol.
 HEADER_BYTES = 5
 
 
-class DeafProxy(Network):
+class DeafProxy(Proxy):
     """While is_deaf, NotificationResponse messages do not reach the client."""
 
     is_deaf = True
 
-    def _pump(self, source: socket.socket, sink: socket.socket, state: dict[str, Any], is_request: bool) -> None:
+    def _pump(self, link: Link, is_request: bool) -> None:
         if is_request:
-            super()._pump(source, sink, state, is_request)
+            super()._pump(link, is_request)
             return
+        source, sink = link.server, link.client
         waiting, has_begun = b"", False
         with contextlib.suppress(OSError):
             while data := source.recv(65536):

@@ -15,7 +15,7 @@ _HOLD_LOOK_S = 0.01
 
 
 @dataclass
-class _Link:
+class Link:
     """One connection through the proxy: the worker's end and Postgres's."""
 
     client: socket.socket
@@ -58,7 +58,7 @@ class Proxy:
         self.latency_s = 0.0
         self._before_loss: Callable[[], object] | None = None
         self._marker = b""
-        self._links: list[_Link] = []
+        self._links: list[Link] = []
         self._is_closed = False
 
     @property
@@ -110,7 +110,7 @@ class Proxy:
                 client.close()
                 server.close()
                 continue
-            link = _Link(client, server)
+            link = Link(client, server)
             link.pumps = [
                 threading.Thread(target=self._pump, args=(link, is_request), daemon=True)
                 for is_request in (True, False)
@@ -121,7 +121,7 @@ class Proxy:
             if self._is_closed:
                 link.close()
 
-    def _pump(self, link: _Link, is_request: bool) -> None:
+    def _pump(self, link: Link, is_request: bool) -> None:
         source, sink = (link.client, link.server) if is_request else (link.server, link.client)
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
@@ -140,7 +140,7 @@ class Proxy:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
-    def _travel(self, link: _Link, is_request: bool) -> None:
+    def _travel(self, link: Link, is_request: bool) -> None:
         time.sleep(self.latency_s)
         while (self.holds_requests if is_request else self.holds_answers) and not link.is_cut:
             time.sleep(_HOLD_LOOK_S)
