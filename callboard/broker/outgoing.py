@@ -165,6 +165,11 @@ def insert_row(
     )
 
 
+def withdraw_ended(cursor: Any, rows: Sequence[OutgoingRow]) -> None:
+    """Take back repeated rows that ended while this transaction stored them."""
+    cursor.execute(sql("queue/withdraw_ended"), {"message_ids": pg_array(row.message_id for row in rows)})
+
+
 def _is_stored_as_new(cursor: Any, parameters: dict[str, Any]) -> bool:
     """Store what nearly every send is in the shortest way; False where its id is known already."""
     try:
@@ -192,7 +197,10 @@ def insert_rows(cursor: Any, rows: Sequence[OutgoingRow], *, ring: bool = True) 
     keys = [row.dedupe_key for row in rows if row.dedupe_key is not None]
     with _refusals(f"One of {len(rows)} messages", keys[0] if len(keys) == 1 else None):
         cursor.execute(sql("queue/enqueue_many"), {**parameters, "ring": ring})
-        if cursor.fetchone()[0] == len(rows):
+        are_all_stored = cursor.fetchone()[0] == len(rows)
+        if parameters["is_repeat"]:
+            withdraw_ended(cursor, rows)
+        if are_all_stored:
             return {}
         cursor.execute(sql("queue/find_places"), parameters)
         holders: dict[str, str] = dict(cursor.fetchall())

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg2
 
 from callboard.broker.doorbell import Doorbell
-from callboard.broker.outgoing import DEDUPE_WAIT_S, OutgoingRow, insert_row, insert_rows
+from callboard.broker.outgoing import DEDUPE_WAIT_S, OutgoingRow, insert_row, insert_rows, withdraw_ended
 from callboard.db import Pool, schema
 from callboard.errors import BrokerUnavailable, DatabaseUnavailable
 from callboard.log import get_logger
@@ -52,8 +52,7 @@ class Sender:
         while True:
             is_due = self.doorbell.is_due()
             try:
-                with schema.expected(), self._pool.statement(until - time.monotonic()) as cursor:
-                    stored_id = insert_row(cursor, row, ring=is_due, is_prepared=self._is_prepared, sets_wait=True)
+                stored_id = self._store_once(row, is_due, until - time.monotonic())
             except BrokerUnavailable:
                 raise  # The database has answered: it is the dedupe key that does not come free.
             except (DatabaseUnavailable, psycopg2.OperationalError) as error:
@@ -70,6 +69,15 @@ class Sender:
                     # Only now: a ring that comes before the commit finds nothing.
                     self.doorbell.ring_later()
                 return stored_id
+
+    def _store_once(self, row: OutgoingRow, ring: bool, timeout_s: float) -> str:  # noqa: FBT001 - as its caller names it
+        if not row.is_repeat:
+            with schema.expected(), self._pool.statement(timeout_s) as cursor:
+                return insert_row(cursor, row, ring=ring, is_prepared=self._is_prepared, sets_wait=True)
+        with schema.expected(), self._pool.cursor(timeout_s) as cursor:
+            stored_id = insert_row(cursor, row, ring=ring, sets_wait=True)
+            withdraw_ended(cursor, [row])
+            return stored_id
 
     def store_many(self, rows: Iterable[OutgoingRow]) -> dict[str, str]:
         """Store rows in one transaction, all or none; return the holder's id of each whose place was taken.

@@ -19,6 +19,7 @@ import sqlalchemy.orm
 from callboard.broker import PostgresBroker
 from callboard.broker.sending import CHUNK
 from callboard.errors import BrokerUnavailable, InvalidMessage
+from tests.conftest import wait_until
 from tests.postgres.broker.conftest import make_broker
 from tests.postgres.broker.proxy import Proxy
 
@@ -97,6 +98,33 @@ def test_many_messages_sent_again_after_their_answer_was_lost_run_once(url, db):
     # Then nothing of it is there twice
     assert stored(db) == ["b"]
     assert [each.args[0] for each in again] == ["a", "b"]
+    assert db("SELECT count(*) FROM callboard.message_history") == [(1,)]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_message_sent_again_while_its_verdict_is_being_written_runs_once(broker, url, db, many):
+    # Given a message whose first send had no answer, and a worker that is about to commit its end
+    sent = broker.enqueue(message("once"))
+    object.__setattr__(sent, "may_be_stored", True)
+    with contextlib.closing(psycopg2.connect(url)) as worker:
+        worker.cursor().execute(
+            "WITH done AS (DELETE FROM dramatiq.queue RETURNING *) INSERT INTO callboard.message_history (message_id, "
+            "outcome, queue_name, message, priority, attempt, retries, lost_workers, generation, enqueued_at, "
+            "available_at) SELECT message_id, 'done', queue_name, message, 0, 1, 0, 0, 0, now(), now() FROM done"
+        )
+        # When it is sent again, which waits for that commit
+        sending = threading.Thread(target=lambda: broker.send_many([sent]) if many else broker.enqueue(sent))
+        sending.start()
+        wait_until(
+            lambda: db(
+                "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            ),
+            what="the second send waiting",
+        )
+        worker.commit()
+        sending.join(10)
+    # Then it is not stored a second time
+    assert stored(db) == []
     assert db("SELECT count(*) FROM callboard.message_history") == [(1,)]
 
 
