@@ -10,7 +10,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-e
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test chaos bench check format ci deploy-check lock clean
+.PHONY: help setup demo dev test compat chaos bench check format ci deploy-check lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ dev: $(READY)  ## Run the service for daily work: database, mail server, YooKass
 
 test: $(READY)  ## Run the tests (ARGS=… goes to pytest)
 	@$(BIN)/python -m pytest $(ARGS)
+
+compat: $(READY)  ## Run the broker's tests on Dramatiq 2 and on every other Python that is installed (ARGS=… goes to pytest)
+	@.ci/compat $(ARGS)
 
 chaos: $(READY)  ## Break real workers, networks and databases for half an hour (ARGS=… goes to pytest)
 	@$(BIN)/python -m pytest tests/chaos --chaos=long $(ARGS)
@@ -71,4 +74,4 @@ lock: $(READY)  ## Bring the lock files in line with pyproject.toml, with hashes
 	@$(COMPILE) --output-file benchmarks/requirements-peers.lock benchmarks/requirements-peers.txt
 
 clean:  ## Remove what the commands above made
-	rm -rf $(VENV) $(PEERS_VENV) .callboard build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS_VENV) .venv-compat .callboard build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
