@@ -12,6 +12,8 @@ from typing import Any
 import psycopg2
 import pytest
 
+# Imported before any test replaces the service's broker, so that what is put back afterwards is that one.
+import callboard.app  # noqa: F401
 from callboard.db import Pool, schema
 from callboard.dev.postgres import Server, temporary_server
 

@@ -36,7 +36,8 @@ INSERT INTO dramatiq.queue (message_id, queue_name, message, priority, available
 SELECT
     gen_random_uuid(), %(queue)s, '{"actor_name": "job", "args": [], "kwargs": {}, "options": {}}',
     (ARRAY[-5, 0, 10])[1 + number %% 3],
-    now() + %(wait)s * interval '1 second' - (%(count)s - number) * interval '1 millisecond',
+    -- A backlog that is older than what a claim looks back for late commits.
+    now() + (%(wait)s - 10) * interval '1 second' - (%(count)s - number) * interval '1 millisecond',
     CASE WHEN number %% 10 = 0 THEN gen_random_uuid()::text END
 FROM generate_series(1, %(count)s) AS number
 """

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+import dramatiq
 from dramatiq import Message
 from dramatiq.errors import Retry
 from dramatiq.middleware import Shutdown
 
-from callboard.broker import PostgresBroker, completion, default
+from callboard.broker import PostgresBroker, completion
 from callboard.broker.claiming import EMPTY_LEVEL_S, SESSION_SETTINGS, Claimer
 from callboard.broker.completions import Completions
 from callboard.broker.delivery import Claim, Delivery, set_current_delivery
@@ -62,8 +63,6 @@ class Block(NamedTuple):
     context: Any
     connection: Any
     delivery: Delivery
-    #: The transaction as the model counts it.
-    event: int
 
 
 class Process:
@@ -74,6 +73,8 @@ class Process:
         self.broker = PostgresBroker(
             url=url, middleware=[RetryLimits(lambda _queue: MAX_RETRIES, min_backoff=1, max_backoff=1)]
         )
+        # completion() asks what follows from an actor's success.
+        dramatiq.actor(lambda: None, actor_name="job", queue_name=queue_names[0], broker=self.broker)
         self.broker._worker = self
         # Nobody listens: each step looks by itself.
         atexit.unregister(self.broker._sender.doorbell.flush)
@@ -116,7 +117,7 @@ class Process:
     def live(self) -> list[tuple[str, str, str]]:
         """Let the liveness thread take one turn, and return what it rescued, sorted."""
         self.rescued, self.is_forgotten = [], False
-        self.liveness._connected_at = self.liveness._depose_clock = float("-inf")
+        self.liveness._connected_at = self.liveness._depose_clock = self.liveness._rescue_clock = float("-inf")
         self.liveness._run()
         return sorted(self.rescued)
 
@@ -215,17 +216,15 @@ class Process:
 
     # completion()
 
-    def enter_block(self, delivery: Delivery, event: int) -> None:
+    def enter_block(self, delivery: Delivery) -> None:
         """Enter completion() in a running message and write an effect."""
-        delivery.start()
-        default.set_default_broker(self.broker)
-        set_current_delivery(delivery)
+        self.broker._start(delivery)
         context = completion()
         connection = context.__enter__()
         set_current_delivery(None)
         with connection.cursor() as cursor:
             cursor.execute("INSERT INTO effect VALUES (%s, %s)", (delivery.claim.message_id, delivery.lease_id))
-        self.block = Block(context, connection, delivery, event)
+        self.block = Block(context, connection, delivery)
 
     def leave_block(self, error: BaseException | None = None) -> None:
         """Leave completion(), with an exception or without. Raises: LeaseLost."""

@@ -30,7 +30,7 @@ class Sending(Stage):
     def send_in(self, which: int, queue_name: str, priority: int, key: str | None, delay_s: float) -> None:
         """Send in one of two transactions that stay open."""
         if len(self.open) < 2:
-            self.open.append(OpenTransaction(self.url, self.model.begin()))
+            self.open.append(OpenTransaction(self.url))
         transaction = pick(self.open, which)
         message = self._message(queue_name, priority, key)
         self.processes[0].broker.send_in(transaction.connection, message, delay=int(delay_s * 1000))
@@ -38,7 +38,8 @@ class Sending(Stage):
         if self.model.holder(queue_name, key) is not None:
             self.counts["dedupe hits"] += 1
             return
-        transaction.sent.append((message, delay_s))
+        # Its moment is that of the statement; the transaction may be older.
+        transaction.sent.append((message, delay_s, self.model.begin()))
         if key is not None:
             self.model.keys_in_flight.add((queue_name, key))
 
@@ -47,10 +48,10 @@ class Sending(Stage):
             return IDLE
         transaction = pick(self.open, which)
         self.open.remove(transaction)
-        for message, delay_s in transaction.sent:
+        for message, delay_s, event in transaction.sent:
             self.model.keys_in_flight.discard((message.queue_name, message.options.get("dedupe_key")))
             if commits:
-                self._store(message, delay_s, transaction.event)
+                self._store(message, delay_s, event)
         if commits:
             transaction.connection.commit()
         transaction.connection.close()

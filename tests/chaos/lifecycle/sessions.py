@@ -72,9 +72,14 @@ class Sessions:
     def _register_again(self, process: Process) -> list[tuple[str, str, str]]:
         """The turn of a process that was taken for dead meanwhile."""
         backend = process.session
+        leader = self._model.leader
+        # Its beat comes before it knows, and ends the session of a leader that is silent like any other's.
+        is_leader_silent = leader not in (None, backend) and not self._leader_lives()
         assert process.live() == [] and process.is_forgotten, "it was not told"
         self._tables.wait_for_end([backend])
         self.free(backend)
+        if is_leader_silent:
+            self._depose(leader)
         self._model.workers[process.worker_id] = WorkerRow(self._model.now, lock_holder=process.session)
         assert process.session not in (None, backend)
         return []

@@ -30,12 +30,12 @@ IDLE = object()
 class OpenTransaction:
     """Somebody's transaction with send_in() in it."""
 
-    def __init__(self, url: str, event: int) -> None:
+    def __init__(self, url: str) -> None:
         self.connection = psycopg2.connect(url)
         # From here on its now() stands still.
         self.connection.cursor().execute("SELECT 1")
-        self.event = event
-        self.sent: list[tuple[Message[Any], float]] = []
+        #: Message, delay and the model's number of the statement.
+        self.sent: list[tuple[Message[Any], float, int]] = []
 
 
 class Stage:

@@ -90,7 +90,7 @@ class Working(Stage):
         process = self._first(which, lambda process: process.runnable() and process.block is None)
         if process is None:
             return IDLE
-        process.enter_block(pick(process.runnable(), which), self.model.begin())
+        process.enter_block(pick(process.runnable(), which))
         return None
 
     def leave_completion(self, which: int, commits: bool) -> object:
@@ -116,7 +116,7 @@ class Working(Stage):
                 return
             raise AssertionError(f"completion() committed under lease {claim.lease_id}, which was lost")
         process.leave_block()
-        self._store(followup, 0, block.event)
+        self._store(followup, 0, self.model.begin())
         entry = self.model.messages[claim.message_id]
         entry.state, entry.effect = "done", claim.lease_id
         # Its ack comes after the end, and changes nothing.
