@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from datetime import datetime
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 
@@ -163,6 +163,6 @@ def test_hostile_text_comes_back_as_it_was(api, text):
     assert (shown["order_id"], shown["description"], shown["metadata"]) == (text, text, {"note": text})
 
 
-@pytest.mark.parametrize("payment_id", [str(uuid4()), "none", "%00", "'; --"])
+@pytest.mark.parametrize("payment_id", [str(UUID(int=1)), "none", "%00", "'; --"])
 def test_an_unknown_payment_is_refused(shared_api, payment_id):
     assert shared_api.get(f"/payments/{payment_id}").status_code in (404, 422)
