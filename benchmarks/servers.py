@@ -25,6 +25,8 @@ SHOWN = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "w
          "max_wal_size", "autovacuum", "max_connections")  # fmt: skip
 RELOAD_S = 0.5
 REDIS_START_TIMEOUT_S = 10
+#: Longest time a statement of the bench itself may take, s.
+STATEMENT_TIMEOUT_S = 120
 LOOPBACK = "127.0.0.1"
 
 
@@ -77,7 +79,10 @@ class Postgres:
         self.query(url, "CHECKPOINT")
 
     def has_left(self, url: str, queries: Sequence[str]) -> bool:
-        return any(bool(self.query(url, query)[0][0]) for query in queries)
+        try:
+            return any(bool(self.query(url, query)[0][0]) for query in queries)
+        except psycopg2.errors.QueryCanceled as error:
+            raise BenchFailed(f"{queries!r} was not answered: {str(error).strip()}") from error
 
     def cpu_s(self) -> float:
         return costs.tree_cpu_s(self._postmaster)
@@ -99,7 +104,9 @@ class Postgres:
         """Run a statement on the bench's own connection to that database."""
         connection = self._connections.get(url)
         if connection is None or connection.closed:
-            connection = psycopg2.connect(url, application_name="bench")
+            connection = psycopg2.connect(
+                url, application_name="bench", options=f"-c statement_timeout={STATEMENT_TIMEOUT_S}s"
+            )
             connection.autocommit = True
             self._connections[url] = connection
         with connection.cursor() as cursor:
