@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import psycopg2
+
+from benchmarks.dramatiq_peer import DramatiqPeer
+from benchmarks.peer import NOOP_ARGUMENT
+from callboard.broker import send_many
+from callboard.db import schema
 
 #: Rows of one transaction while a backlog is made.
 COPY_CHUNK = 10_000
@@ -14,6 +21,25 @@ _COPY = """
     FROM (SELECT queue_name, message, priority FROM dramatiq.queue LIMIT 1) AS one
     CROSS JOIN generate_series(1, %s)
 """
+
+
+class OurPeer(DramatiqPeer):
+    """Callboard, however its workers are run."""
+
+    packages = ("callboard", "dramatiq", "psycopg2-binary")
+    left = ("SELECT EXISTS (SELECT 1 FROM dramatiq.queue)",)
+
+    def install(self) -> None:
+        schema.upgrade(self.url)
+
+    def fill(self, count: int) -> None:
+        self.bulk(1)
+        copy_waiting(self.url, count - 1)
+
+    def bulk(self, count: int) -> float:
+        begun = time.perf_counter()
+        send_many(self.noop.message(NOOP_ARGUMENT) for _ in range(count))
+        return time.perf_counter() - begun
 
 
 def copy_waiting(url: str, count: int) -> None:

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 from benchmarks import tally
-from benchmarks.ours import copy_waiting
-from benchmarks.peer import NOOP_ARGUMENT, Peer, Variant, send_spaced, time_threads
-from callboard.app import actor, database_url
-from callboard.broker import send_many
-from callboard.db import schema
-
-
-@actor(queue_name="bench")
-def noop(_number: int) -> None:
-    tally.note()
-
-
-@actor(queue_name="bench")
-def timed(sent_at: float) -> None:
-    tally.note_latency(sent_at)
+from benchmarks.dramatiq_peer import declare
+from benchmarks.ours import OurPeer
+from benchmarks.peer import Variant
+from callboard.app import actor
 
 
 @actor(queue_name="bench")
@@ -48,36 +35,17 @@ def work(threads: int, *, processes: int = 2, log_level: str = "warning") -> Var
     )
 
 
-class Service(Peer):
+class Service(OurPeer):
     """Nothing is left out but the log lines below a warning; the default, info, is shown beside it."""
 
     title = "callboard, the service"
-    packages = ("callboard", "dramatiq", "psycopg2-binary")
+    noop, timed = declare(actor)
     variants = (work(8), work(4), work(2), work(8, log_level="info"))
     idle = work(8, processes=1)
     recovery = work(8)
-    left = ("SELECT EXISTS (SELECT 1 FROM dramatiq.queue)",)
-
-    def install(self) -> None:
-        schema.upgrade(database_url())
-
-    def fill(self, count: int) -> None:
-        self.bulk(1)
-        copy_waiting(self.url, count - 1)
 
     def hold(self, number: int) -> None:
         held.send(number)
-
-    def send(self, count: int, threads: int) -> float:
-        return time_threads(count, threads, lambda: noop.send(NOOP_ARGUMENT))
-
-    def bulk(self, count: int) -> float:
-        begun = time.perf_counter()
-        send_many(noop.message(NOOP_ARGUMENT) for _ in range(count))
-        return time.perf_counter() - begun
-
-    def latency(self, count: int) -> None:
-        send_spaced(count, timed.send)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ import psycopg2
 from dramatiq.middleware import default_middleware
 
 from benchmarks import tally
-from benchmarks.peer import NOOP_ARGUMENT, URL_VARIABLE, Peer, Variant, send_spaced, time_threads
+from benchmarks.dramatiq_peer import DramatiqPeer, declare, worker
+from benchmarks.peer import NOOP_ARGUMENT, URL_VARIABLE
 
 #: Messages that may wait at once. Each holds a lock of the server until its consumer finds nothing more to do;
 #: beyond 6,400 (max_locks_per_transaction × max_connections) the server answers "out of shared memory" to everybody.
@@ -27,31 +28,18 @@ broker = dramatiq_pg.PostgresBroker(
     middleware=[make() for make in default_middleware if make.__name__ != "Prometheus"],
 )
 dramatiq.set_broker(broker)
+MODULE = "benchmarks.peers.dramatiq_pg"
 
 
-@dramatiq.actor(queue_name="bench")
-def noop(_number: int) -> None:
-    tally.note()
-
-
-@dramatiq.actor(queue_name="bench")
-def timed(sent_at: float) -> None:
-    tally.note_latency(sent_at)
-
-
-def worker(threads: int, processes: int = 2) -> Variant:
-    command = ("dramatiq", "-p", "1", "-t", str(threads), "benchmarks.peers.dramatiq_pg")
-    return Variant(f"{processes} × {threads} threads", command, processes=processes, workers=processes, is_fed=True)
-
-
-class DramatiqPg(Peer):
+class DramatiqPg(DramatiqPeer):
     """Fed in bursts while it drains, because waiting messages take its database down; the rate includes the sending."""
 
     title = "dramatiq-pg, stock"
     packages = ("dramatiq-pg", "dramatiq", "psycopg2-binary")
     has_bulk = False
-    variants = (worker(8),)
-    idle = worker(8, processes=1)
+    noop, timed = declare()
+    variants = (worker(MODULE, 8, is_fed=True),)
+    idle = worker(MODULE, 8, processes=1, is_fed=True)
     left = (LEFT,)
     remark = f"fed in bursts of {BURST} while it drains: more waiting messages exhaust the server's locks"
 
@@ -71,15 +59,9 @@ class DramatiqPg(Peer):
         with connection.cursor() as cursor:
             for first in range(0, count, BURST):
                 for _ in range(min(BURST, count - first)):
-                    noop.send(NOOP_ARGUMENT)
+                    self.noop.send(NOOP_ARGUMENT)
                 while self._is_busy(cursor) and time.monotonic() < until:
                     time.sleep(0.05)
-
-    def send(self, count: int, threads: int) -> float:
-        return time_threads(count, threads, lambda: noop.send(NOOP_ARGUMENT))
-
-    def latency(self, count: int) -> None:
-        send_spaced(count, timed.send)
 
     @staticmethod
     def _is_busy(cursor: psycopg2.extensions.cursor) -> bool:

@@ -34,9 +34,6 @@ from callboard.broker.worker_side import WorkerSide
 from callboard.db import Pool, sql
 from callboard.db import schema as db_schema
 from callboard.errors import BrokerUnavailable, DatabaseUnavailable, InvalidMessage
-from callboard.log import get_logger
-
-log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dramatiq import Message
 
-from callboard.broker.outgoing import OutgoingRow, insert_rows
+from callboard.broker.outgoing import TIME_MS_MAX, OutgoingRow, insert_rows
 from callboard.db import sql
 from callboard.log import get_logger
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from callboard.broker.verdict import Verdict
 
 log = get_logger(__name__)
-
-#: Longest time to live, ms: ten years; Postgres knows no moments far beyond.
-TTL_MAX_MS = 10 * 365 * 86_400_000
 
 
 class ResultRow(NamedTuple):
@@ -74,7 +71,7 @@ def write_results(cursor: Any, results: Sequence[ResultRow]) -> None:
             "keys": [row.key for row in rows],
             "message_ids": [row.message_id for row in rows],
             "values": [row.value for row in rows],
-            "ttls_ms": [min(row.ttl_ms, TTL_MAX_MS) for row in rows],
+            "ttls_ms": [min(row.ttl_ms, TIME_MS_MAX) for row in rows],
         },
     )
 
@@ -88,7 +85,7 @@ def _arrive(cursor: Any, arrivals: Sequence[Arrival]) -> list[OutgoingRow]:
         for arrival in members:
             arrival.completes_group = False  # An earlier try may not have been committed.
         last = members[-1]
-        parameters = {"key": key, "parties": len(members), "ttl_ms": min(last.ttl_ms, TTL_MAX_MS)}
+        parameters = {"key": key, "parties": len(members), "ttl_ms": min(last.ttl_ms, TIME_MS_MAX)}
         cursor.execute(sql("rate_limits/arrive"), parameters)
         found = cursor.fetchone()
         if found is None:

@@ -18,8 +18,8 @@ from callboard.errors import BrokerUnavailable, CallboardError, InvalidMessage
 
 #: Largest message that is stored, bytes of JSON.
 MESSAGE_BYTES_MAX = 256 * 1024
-#: Longest delay, ms: ten years.
-DELAY_MS_MAX = 10 * 365 * 86_400_000
+#: Longest time that anything may be delayed, wait or live, ms: ten years; Postgres knows no moments far beyond.
+TIME_MS_MAX = 10 * 365 * 86_400_000
 #: Longest dedupe key, characters.
 DEDUPE_KEY_MAX = 255
 #: How long a message waits for an open transaction that holds its dedupe key, s.
@@ -82,8 +82,8 @@ class OutgoingRow(NamedTuple):
             raise _invalid(
                 message, f"has dedupe_key {dedupe_key!r}. Give a string of 1 to {DEDUPE_KEY_MAX} characters."
             )
-        if delay_ms and not delay_ms <= DELAY_MS_MAX:
-            raise _invalid(message, f"has a delay of {delay_ms!r} ms. Give at most {DELAY_MS_MAX}: ten years.")
+        if delay_ms and not delay_ms <= TIME_MS_MAX:
+            raise _invalid(message, f"has a delay of {delay_ms!r} ms. Give at most {TIME_MS_MAX}: ten years.")
         queue_name = message.queue_name
         for name, value in (("queue_name", queue_name), ("dedupe_key", dedupe_key or "")):
             if not value.isprintable() and not _is_storable(value):

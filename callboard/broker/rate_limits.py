@@ -9,7 +9,8 @@ from dramatiq.rate_limits import RateLimiterBackend
 
 from callboard.broker.attachment import Attachment
 from callboard.broker.delivery import Delivery
-from callboard.broker.effects import TTL_MAX_MS, Arrival
+from callboard.broker.effects import Arrival
+from callboard.broker.outgoing import TIME_MS_MAX
 from callboard.broker.polling import look_until
 from callboard.db import Pool, sql
 
@@ -85,4 +86,4 @@ class PostgresRateLimits(RateLimiterBackend):
 
 
 def _ttl_ms(ttl: int) -> float:
-    return float(min(ttl, TTL_MAX_MS))
+    return float(min(ttl, TIME_MS_MAX))

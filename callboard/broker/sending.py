@@ -52,7 +52,7 @@ class Sender:
         while True:
             is_due = self.doorbell.is_due()
             try:
-                stored_id = self._store_once(row, is_due, until - time.monotonic())
+                stored_id = self._store_once(row, until - time.monotonic(), ring=is_due)
             except BrokerUnavailable:
                 raise  # The database has answered: it is the dedupe key that does not come free.
             except (DatabaseUnavailable, psycopg2.OperationalError) as error:
@@ -70,7 +70,7 @@ class Sender:
                     self.doorbell.ring_later()
                 return stored_id
 
-    def _store_once(self, row: OutgoingRow, ring: bool, timeout_s: float) -> str:  # noqa: FBT001 - as its caller names it
+    def _store_once(self, row: OutgoingRow, timeout_s: float, *, ring: bool) -> str:
         if not row.is_repeat:
             with schema.expected(), self._pool.statement(timeout_s) as cursor:
                 return insert_row(cursor, row, ring=ring, is_prepared=self._is_prepared, sets_wait=True)

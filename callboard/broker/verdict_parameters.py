@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from callboard.broker.outgoing import pg_array
+from callboard.broker.outgoing import TIME_MS_MAX, pg_array
 from callboard.broker.verdict import Outcome, Verdict
-
-#: Longest wait that a verdict asks for, s: ten years; Postgres knows no moments far beyond.
-WAIT_MAX_S = 10 * 365 * 86_400.0
 
 
 def fence(verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -29,7 +26,7 @@ def parameters_of(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     errors = [v.error for v in verdicts]
     return parameters | {
         "outcomes": pg_array(v.outcome.value for v in verdicts),
-        "waits_s": pg_array(str(min(v.wait_s, WAIT_MAX_S)) for v in verdicts),
+        "waits_s": pg_array(str(min(v.wait_s, TIME_MS_MAX / 1000)) for v in verdicts),
         "messages": pg_array(v.message for v in verdicts),
         "reasons": pg_array(v.reason for v in verdicts),
         "retries": pg_array(None if v.retries is None else str(v.retries) for v in verdicts),

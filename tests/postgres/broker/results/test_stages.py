@@ -4,31 +4,11 @@ from __future__ import annotations
 
 import dramatiq
 import pytest
-from dramatiq.results import ResultFailure, Results
+from dramatiq.results import ResultFailure
 
-from callboard.broker import PostgresResults, completion, set_result, transaction
+from callboard.broker import completion, set_result, transaction
 from callboard.errors import DatabaseUnavailable
 from tests.conftest import wait_until
-from tests.postgres.broker.conftest import make_broker
-
-
-@pytest.fixture
-def backend():
-    return PostgresResults()
-
-
-@pytest.fixture
-def broker(url, backend):
-    broker = make_broker(url, Results(backend=backend))
-    yield broker
-    broker.close()
-
-
-@pytest.fixture
-def actor(broker):
-    return lambda fn, name="job", **options: dramatiq.actor(
-        fn, actor_name=name, broker=broker, queue_name="jobs", **{"store_results": True, **options}
-    )
 
 
 def test_completion_stores_the_result_that_was_set_inside(actor, broker, backend, db, work):

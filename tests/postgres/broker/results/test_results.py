@@ -8,7 +8,7 @@ import time
 import dramatiq
 import psycopg2
 import pytest
-from dramatiq.results import ResultFailure, ResultMissing, Results, ResultTimeout
+from dramatiq.results import ResultFailure, ResultMissing, ResultTimeout
 
 from callboard.broker import PostgresBroker, PostgresResults, current_delivery
 from callboard.broker.expiry import Expiry
@@ -16,26 +16,7 @@ from callboard.broker.results import RESULT_BYTES_MAX
 from callboard.db import Pool, sql
 from callboard.errors import ConfigurationError, InvalidMessage, PermanentError, SchemaOutdated
 from tests.conftest import wait_until
-from tests.postgres.broker.conftest import make_broker, running_worker
-
-
-@pytest.fixture
-def backend():
-    return PostgresResults()
-
-
-@pytest.fixture
-def broker(url, backend):
-    broker = make_broker(url, Results(backend=backend))
-    yield broker
-    broker.close()
-
-
-@pytest.fixture
-def actor(broker):
-    return lambda fn, name="job", **options: dramatiq.actor(
-        fn, actor_name=name, broker=broker, queue_name="jobs", **{"store_results": True, **options}
-    )
+from tests.postgres.broker.conftest import running_worker
 
 
 def test_a_result_is_waited_for_by_another_process_with_a_backend_of_its_own(actor, url, work):
