@@ -9,6 +9,7 @@ CallboardError
 ├── LeaseLost               another worker owns the message by now; this attempt may write nothing
 ├── NotFound                an id or a name that does not exist
 ├── Conflict                the thing is in a state that forbids the request
+├── InvalidRequest          an operator asked for something that cannot be meant: a typo, a moment in the past
 ├── TemporaryError          try again later: retried within the limits
 └── PermanentError          will never succeed: dead letter at once
 Postponed                   not a failure: run later, counts no retry (a pause, a rate limit, a provider that is down)
@@ -78,6 +79,10 @@ class NotFound(CallboardError):
 
 class Conflict(CallboardError):
     """The named thing is in a state that forbids the request."""
+
+
+class InvalidRequest(CallboardError):
+    """What was asked for cannot be meant."""
 
 
 class TemporaryError(CallboardError):

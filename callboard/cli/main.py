@@ -8,7 +8,7 @@ import typer
 
 from callboard import __version__
 from callboard.cli import database, dead, development, sending, serving, status
-from callboard.errors import CallboardError, ConfigurationError, NotFound
+from callboard.errors import CallboardError, ConfigurationError, InvalidRequest, NotFound
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -63,6 +63,9 @@ def main() -> None:
         app()
     except ConfigurationError as error:
         print(f"The configuration is wrong:\n{error}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+    except InvalidRequest as error:
+        print(error, file=sys.stderr)
         sys.exit(EXIT_USAGE)
     except NotFound as error:
         print(error, file=sys.stderr)
