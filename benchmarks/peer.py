@@ -91,7 +91,10 @@ class Peer:
         raise NotImplementedError
 
     def bulk(self, count: int) -> float:
-        """Send count no-op messages the fastest way there is, return the time it took, s."""
+        """Send count no-op messages the fastest way there is, return the time it took, s.
+
+        One more is sent before, not timed, as it opens the connection.
+        """
         raise NotImplementedError
 
     def latency(self, count: int) -> None:

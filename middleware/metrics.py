@@ -34,6 +34,10 @@ class Metrics(Middleware):
     def after_enqueue(self, broker: Broker, message: Any, delay: int | None) -> None:
         self._child("ENQUEUED", message.queue_name, message.actor_name).inc()
 
+    def after_enqueue_many(self, broker: Broker, messages: Sequence[Any], delay: int | None) -> None:
+        for (queue, actor), count in Counter((m.queue_name, m.actor_name) for m in messages).items():
+            self._child("ENQUEUED", queue, actor).inc(count)
+
     def after_verdicts(self, broker: Broker, written: Sequence[tuple[Verdict, Outcome]]) -> None:
         # A batch at a time, not a message: an increment that processes share costs more than a short message's run.
         waits: dict[str, list[float]] = defaultdict(list)

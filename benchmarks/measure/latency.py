@@ -11,7 +11,7 @@ from benchmarks.workers import Workers
 
 #: A worker that has just started is not idle yet, s.
 WARM_UP_S = 3.0
-#: Messages before the counted ones, so that connections and plans are warm.
+#: Messages before the counted ones, by the same sender: connections and plans are warm then, and settings are read.
 WARM_UP_COUNT = 20
 ARRIVAL_TIMEOUT_S = 30
 
@@ -24,9 +24,7 @@ def latency(count: int, contender: Contender, server: Server) -> dict[str, Any]:
     with Workers(contender, contender.idle, url) as workers:
         workers.go()
         time.sleep(WARM_UP_S)
-        contender.run("latency", WARM_UP_COUNT, url=url)
-        _wait_for(workers, WARM_UP_COUNT)
-        contender.run("latency", count, url=url)
+        contender.run("latency", WARM_UP_COUNT + count, url=url)
         _wait_for(workers, WARM_UP_COUNT + count)
         found = sorted(workers.latencies()[WARM_UP_COUNT:])
     return {

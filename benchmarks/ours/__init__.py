@@ -33,10 +33,11 @@ class OurPeer(DramatiqPeer):
         schema.upgrade(self.url)
 
     def fill(self, count: int) -> None:
-        self.bulk(1)
+        self.noop.send(NOOP_ARGUMENT)
         copy_waiting(self.url, count - 1)
 
     def bulk(self, count: int) -> float:
+        send_many([self.noop.message(NOOP_ARGUMENT)])
         begun = time.perf_counter()
         send_many(self.noop.message(NOOP_ARGUMENT) for _ in range(count))
         return time.perf_counter() - begun

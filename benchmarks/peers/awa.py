@@ -65,6 +65,7 @@ class Awa(Peer):
 
     def bulk(self, count: int) -> float:
         async def run(client: AsyncClient) -> float:
+            await self.copy(client, [Noop(NOOP_ARGUMENT)])
             begun = time.perf_counter()
             for first in range(0, count, BULK_CHUNK):
                 await self.copy(client, [Noop(NOOP_ARGUMENT)] * min(BULK_CHUNK, count - first))

@@ -54,6 +54,7 @@ class Pgqueuer(Peer):
 
     def bulk(self, count: int) -> float:
         async def run(queries: Queries) -> float:
+            await queries.enqueue(["noop"], [b"1"], [0])
             begun = time.perf_counter()
             for first in range(0, count, BULK_CHUNK):
                 size = min(BULK_CHUNK, count - first)

@@ -155,9 +155,7 @@ class PostgresBroker(HookedBroker):
         sent = [*messages]
         if taken:
             sent = [_as_stored(message, taken.get(message.message_id, message.message_id)) for message in sent]
-        if self.has_hooks("after_enqueue"):
-            for message in sent:
-                self.emit_after("enqueue", message, delay)
+        self.emit_enqueued(sent, delay)
         return sent
 
     def _row(self, message: Message[Any], delay: int | None) -> OutgoingRow:

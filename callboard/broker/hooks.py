@@ -69,6 +69,20 @@ class HookedBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
                 for _, message, delay in verdict.arrival.callbacks:
                     self.emit_after("enqueue", message, delay)
 
+    def emit_enqueued(self, messages: Sequence[Any], delay: int | None) -> None:
+        """Tell middleware that many messages are stored.
+
+        All at once by its hook after_enqueue_many(broker, messages, delay) where it has that beside after_enqueue, else
+        message by message.
+        """
+        for hook in reversed(self._hooks_of("after_enqueue")):
+            at_once = getattr(getattr(hook, "__self__", None), "after_enqueue_many", None)
+            for call, told in [(at_once, messages)] if at_once else [(hook, message) for message in messages]:
+                try:
+                    call(self, told, delay)
+                except Exception:
+                    log.exception("middleware failed", hook="after_enqueue", middleware=_owner(hook))
+
     def emit_rescued(self, queue_name: str, actor_name: str, outcome: str, cause: str) -> None:
         """Tell middleware that this process, leading, took back a message that another one lost."""
         self.emit_after("rescue", queue_name, actor_name, outcome, cause)

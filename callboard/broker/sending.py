@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
@@ -12,8 +11,9 @@ from typing import Any
 
 import psycopg2
 
+from callboard.broker.copying import INSERT_MAX, store_rows
 from callboard.broker.doorbell import Doorbell
-from callboard.broker.outgoing import DEDUPE_WAIT_S, OutgoingRow, insert_row, insert_rows, withdraw_ended
+from callboard.broker.outgoing import DEDUPE_WAIT_S, RING, OutgoingRow, insert_row, insert_rows, withdraw_ended
 from callboard.db import Pool, schema
 from callboard.errors import BrokerUnavailable, DatabaseUnavailable
 from callboard.log import get_logger
@@ -26,8 +26,6 @@ SEND_TIMEOUT_S = 5.0
 SEND_MANY_TIMEOUT_S = 300.0
 #: Below this a new connection cannot be opened in time, s.
 RECONNECT_MIN_S = 2.0
-#: Messages of one statement.
-CHUNK = 1_000
 
 
 class Sender:
@@ -82,24 +80,12 @@ class Sender:
     def store_many(self, rows: Iterable[OutgoingRow]) -> dict[str, str]:
         """Store rows in one transaction, all or none; return the holder's id of each whose place was taken.
 
-        While the database takes one chunk, the caller's thread makes the next one.
         Raises: DatabaseUnavailable, BrokerUnavailable, InvalidMessage, SchemaOutdated.
         """
-        rows, holders = iter(rows), {}
-        with (
-            schema.expected(),
-            self._pool.connection(SEND_MANY_TIMEOUT_S) as connection,
-            connection.cursor() as cursor,
-            ThreadPoolExecutor(max_workers=1, thread_name_prefix="callboard-send") as writer,
-        ):
-            writing: Future[dict[str, str]] | None = None
+        with schema.expected(), self._pool.cursor(SEND_MANY_TIMEOUT_S) as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{DEDUPE_WAIT_S}s",))
-            while chunk := list(islice(rows, CHUNK)):
-                if writing is not None:
-                    holders.update(writing.result())
-                writing = writer.submit(insert_rows, cursor, chunk)
-            if writing is not None:
-                holders.update(writing.result())
+            holders = store_rows(cursor, iter(rows))
+            cursor.execute(RING)
         return holders
 
     def _ring(self) -> None:
@@ -118,7 +104,7 @@ def store_in(connection: Any, rows: Iterable[OutgoingRow]) -> dict[str, str]:
     rows, holders = iter(rows), {}
     cursor = cursor_of(connection)
     try:
-        while chunk := list(islice(rows, CHUNK)):
+        while chunk := list(islice(rows, INSERT_MAX)):
             with schema.expected(), _dedupe_wait(cursor, chunk):
                 # One NOTIFY a transaction: Postgres folds equal ones, and sends them at commit.
                 holders.update(insert_rows(cursor, chunk))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from datetime import UTC, datetime
+from itertools import islice
 
 import django
 import django.conf
@@ -16,8 +18,8 @@ import pytest
 import sqlalchemy
 import sqlalchemy.orm
 
-from callboard.broker import PostgresBroker
-from callboard.broker.sending import CHUNK
+from callboard.broker import PostgresBroker, copying
+from callboard.broker.copying import COPY_MAX, INSERT_BELOW, moments
 from callboard.errors import BrokerUnavailable, InvalidMessage
 from tests.conftest import wait_until
 from tests.postgres.broker.conftest import make_broker
@@ -33,26 +35,84 @@ def stored(db):
 
 
 def test_many_messages_are_stored_in_their_order(broker, db):
-    count = 2 * CHUNK + 3
+    count = COPY_MAX + 3
     sent = broker.send_many(message(number) for number in range(count))
     assert stored(db) == [str(number) for number in range(count)]
     ids = [row[0] for row in db("SELECT message_id::text FROM dramatiq.queue ORDER BY seq")]
     assert [each.message_id for each in sent] == ids
 
 
-def test_many_messages_keep_delay_priority_and_texts_of_any_kind(broker, db):
-    nasty = 'quote " backslash \\ brace } comma , NULL \n tab \t ж 🎭 \\u0000'
-    broker.send_many([message(nasty, priority=-3), message("NULL")], delay=60_000)
-    [(text, priority, waits), (null, _, _)] = db(
+@pytest.mark.parametrize("rest", [0, INSERT_BELOW], ids=["INSERT", "COPY"])
+def test_many_messages_keep_delay_priority_and_texts_of_any_kind(broker, db, rest):
+    nasty = 'quote " backslash \\ brace } comma , NULL \n tab \t ж 🎭 \\u0000 \\. \\N'
+    broker.send_many([message(nasty, priority=-3), message("NULL"), *map(message, range(rest))], delay=60_000)
+    [(text, priority, waits), (null, _, _), *_] = db(
         "SELECT message #>> '{args,0}', priority, available_at > now() + interval '50 s' "
         "FROM dramatiq.queue ORDER BY seq"
     )
     assert (text, priority, waits, null) == (nasty, -3, True, "NULL")
 
 
-@pytest.mark.parametrize("place", [0, CHUNK + 1])
+def test_many_messages_become_ready_one_after_the_other(broker, db):
+    broker.send_many(map(message, range(3 * INSERT_BELOW)))
+    assert db(
+        "SELECT count(DISTINCT available_at), max(available_at) - min(available_at) < interval '1 s', "
+        "max(available_at) < clock_timestamp() FROM dramatiq.queue"
+    ) == [(3 * INSERT_BELOW, True, True)]
+    in_order = "SELECT array_agg(seq ORDER BY available_at) = array_agg(seq ORDER BY seq) FROM dramatiq.queue"
+    assert db(in_order) == [(True,)]
+
+
+def test_moments_go_on_over_the_end_of_a_second():
+    first_at = datetime(2026, 12, 31, 23, 59, 59, 999_998, tzinfo=UTC)
+    assert list(islice(moments(first_at), 4)) == [
+        "2026-12-31 23:59:59.999998+00",
+        "2026-12-31 23:59:59.999999+00",
+        "2027-01-01 00:00:00.000000+00",
+        "2027-01-01 00:00:00.000001+00",
+    ]
+
+
+@pytest.mark.parametrize("place", [0, INSERT_BELOW, COPY_MAX - 1, COPY_MAX])
+def test_an_id_that_is_there_already_among_many_changes_nothing(broker, db, monkeypatch, place):
+    # Given one of many messages that is there already, at the edges of what one COPY takes
+    monkeypatch.setattr(copying, "COPY_MAX", count := 2 * INSERT_BELOW)
+    batch = [message(number) for number in range(count + INSERT_BELOW)]
+    there = batch[min(place, count)]
+    broker.enqueue(there)
+    # When all are sent
+    sent = broker.send_many(batch)
+    # Then each is there once, in order but for that one
+    rest = [each.args[0] for each in batch if each is not there]
+    assert stored(db) == [str(number) for number in (there.args[0], *rest)]
+    assert [each.message_id for each in sent] == [each.message_id for each in batch]
+
+
+def test_keys_repeats_and_plain_messages_are_stored_in_their_order(broker, db):
+    batch = [message(number, **({"dedupe_key": str(number)} if number % 40 == 39 else {})) for number in range(300)]
+    for repeated in batch[::70]:
+        object.__setattr__(repeated, "may_be_stored", True)
+    broker.send_many(batch)
+    assert stored(db) == [str(number) for number in range(300)]
+
+
+@pytest.mark.parametrize("failure", [ValueError("no order"), KeyboardInterrupt()], ids=["error", "Ctrl-C"])
+def test_what_making_a_message_raises_reaches_the_sender_as_it_is(broker, db, failure):
+    def messages():
+        yield from map(message, range(2 * INSERT_BELOW))
+        raise failure
+
+    with pytest.raises(type(failure)) as caught:
+        broker.send_many(messages())
+    assert caught.value is failure and stored(db) == []
+    # And the connection is as good as before.
+    broker.send_many(map(message, range(INSERT_BELOW)))
+    assert len(stored(db)) == INSERT_BELOW
+
+
+@pytest.mark.parametrize("place", [0, INSERT_BELOW + 1])
 def test_of_many_messages_all_are_stored_or_none(broker, db, place):
-    batch = [message(number) for number in range(CHUNK + 10)]
+    batch = [message(number) for number in range(INSERT_BELOW + 10)]
     batch[place] = message("\x00")
     with pytest.raises(InvalidMessage, match=batch[place].message_id):
         broker.send_many(batch)

@@ -31,3 +31,25 @@ def test_a_message_without_options_is_spared_the_hooks_that_look_at_nothing_else
     # Then Dramatiq's own looked at the second alone, and the others at both
     assert looked == ["job"]
     assert called == [("OwnPipelines", False), ("Last", False), ("OwnPipelines", True), ("Last", True)]
+
+
+def test_many_messages_are_told_at_once_to_whoever_can_take_them_so(caplog):
+    # Given middleware that takes messages one by one, one that takes many, and one that fails at the first
+    told = []
+
+    class OneByOne(dramatiq.Middleware):
+        def after_enqueue(self, broker, message, delay):
+            told.append(message.args[0])
+            if message.args[0] == 0:
+                raise ValueError("the first")
+
+    class AtOnce(OneByOne):
+        def after_enqueue_many(self, broker, messages, delay):
+            told.append([message.args[0] for message in messages])
+
+    broker = PostgresBroker(url="postgresql://nobody", middleware=[OneByOne(), AtOnce()])
+    messages = [dramatiq.Message("jobs", "job", (number,), {}, {}) for number in range(3)]
+    # When three are sent
+    broker.emit_enqueued(messages, None)
+    # Then the failure kept nobody from hearing of the others
+    assert told == [[0, 1, 2], 0, 1, 2]
