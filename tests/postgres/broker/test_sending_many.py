@@ -88,9 +88,10 @@ def test_an_id_that_is_there_already_among_many_changes_nothing(broker, db, monk
     assert [each.message_id for each in sent] == [each.message_id for each in batch]
 
 
-def test_keys_repeats_and_plain_messages_are_stored_in_their_order(broker, db):
+def test_keys_repeats_and_plain_messages_are_stored_in_their_order(broker, db, monkeypatch):
+    monkeypatch.setattr(copying, "INSERT_MAX", 10)
     batch = [message(number, **({"dedupe_key": str(number)} if number % 40 == 39 else {})) for number in range(300)]
-    for repeated in batch[::70]:
+    for repeated in batch[70::70]:
         object.__setattr__(repeated, "may_be_stored", True)
     broker.send_many(batch)
     assert stored(db) == [str(number) for number in range(300)]
