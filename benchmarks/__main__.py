@@ -74,6 +74,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", default=",".join(KINDS), help=f"comma-separated, of: {', '.join(KINDS)}")
     parser.add_argument("--peers", default="all", help="comma-separated; ours is ours, all is all (default)")
     parser.add_argument("--messages", type=int, help="how many messages a drain and a bulk send have")
+    parser.add_argument("--rounds", type=int, help="how often the measurements go round; default: 3")
     parser.add_argument("--show", type=Path, help="print the report of an earlier run's JSON and measure nothing")
     parser.add_argument("--publish", action="store_true", help="keep the figures as latest.json and on the page")
     parser.add_argument("--output", type=Path, help="where the JSON goes; default: benchmarks/results/<date>.json")
@@ -89,8 +90,7 @@ def _measure(contenders: list[Contender], arguments: argparse.Namespace) -> dict
     arguments.output = arguments.output or RESULTS / f"{about['date'][:19].replace(':', '')}.json"
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     sizes = QUICK if arguments.quick else Sizes()
-    if arguments.messages:
-        sizes = sizes.with_messages(arguments.messages)
+    sizes = sizes.asked(messages=arguments.messages, rounds=arguments.rounds)
     with contextlib.ExitStack() as stack:
         running: dict[str, Server] = {"postgres": stack.enter_context(servers.postgres())}
         if any(contender.backend == "redis" for contender in contenders):
@@ -99,6 +99,7 @@ def _measure(contenders: list[Contender], arguments: argparse.Namespace) -> dict
         document = {
             "machine": about,
             "is_quick": arguments.quick,
+            "rounds": sizes.rounds,
             "servers": {name: server.settings() for name, server in running.items()},
             "contenders": {contender.name: contender.description for contender in contenders},
             "results": run.results,

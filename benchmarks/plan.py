@@ -48,9 +48,9 @@ class Sizes:
     rounds: int = 3
     has_all_variants: bool = True
 
-    def with_messages(self, count: int) -> Sizes:
-        """Return the same sizes with another number of messages to drain and to send at once."""
-        return replace(self, drain=count, bulk=count)
+    def asked(self, *, messages: int | None, rounds: int | None) -> Sizes:
+        """Return the same sizes with another number of messages to drain and to send at once, and of rounds."""
+        return replace(self, drain=messages or self.drain, bulk=messages or self.bulk, rounds=rounds or self.rounds)
 
 
 QUICK = Sizes(

@@ -22,7 +22,7 @@ from callboard.log import get_logger
 log = get_logger(__name__)
 
 #: Verdicts in one transaction.
-BATCH_MAX = 500
+BATCH_MAX = 1_000
 #: Bytes of results in one transaction; it must be written within the deadline of a call.
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 SESSION_SETTINGS = {
