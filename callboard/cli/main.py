@@ -7,7 +7,7 @@ import sys
 import typer
 
 from callboard import __version__
-from callboard.cli import database, dead, development, sending, serving, status
+from callboard.cli import database, dead, development, doctor, sending, serving, status
 from callboard.errors import CallboardError, ConfigurationError, InvalidRequest, NotFound
 
 EXIT_FAILED = 1
@@ -45,6 +45,7 @@ app.command("api")(serving.api)
 app.add_typer(database.app, name="db")
 app.command("status")(status.status)
 app.command("health")(status.health)
+app.command("doctor")(doctor.doctor)
 app.add_typer(dead.app, name="dead")
 app.command("enqueue")(sending.enqueue)
 app.command("test-email")(sending.send_test_email)

@@ -1,9 +1,10 @@
 """Mail: built from templates, delivered over SMTP, once by the books."""
 
-from callboard.mail.connection import close_connection
+from callboard.mail.connection import ServerUnreachable, close_connection
 from callboard.mail.delivery import deliver
 from callboard.mail.errors import MailInvalid, MailOutcomeUnknown, MailPostponed, MailRefused
 from callboard.mail.message import Attachment, build_email
+from callboard.mail.probe import probe
 from callboard.mail.rendering import template_names
 from callboard.mail.transports import Transport, transport_for
 
@@ -13,10 +14,12 @@ __all__ = [
     "MailOutcomeUnknown",
     "MailPostponed",
     "MailRefused",
+    "ServerUnreachable",
     "Transport",
     "build_email",
     "close_connection",
     "deliver",
+    "probe",
     "template_names",
     "transport_for",
 ]

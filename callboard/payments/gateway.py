@@ -7,6 +7,7 @@ it knows about requests and headers, and what goes over the wire and what an ans
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import threading
@@ -86,6 +87,14 @@ class Gateway:
         if not PROVIDER_ID.fullmatch(provider_id):
             raise PaymentNotFound(f"{provider_id[:80]!r} is not an id of YooKassa.", status=404, code="not_found")
         return _payment(self._client.request("GET", f"/payments/{provider_id}"))
+
+    def probe(self) -> None:
+        """Ask for a payment that nobody made: YooKassa answers that it has none only to a shop that it knows.
+
+        Raises: CredentialsRejected, YooKassaUnavailable, YooKassaRateLimited, PaymentRejected.
+        """
+        with contextlib.suppress(PaymentNotFound):
+            self.find_payment("00000000-0000-0000-0000-000000000000")
 
 
 class _Client(ApiClient):  # type: ignore[misc]

@@ -23,7 +23,7 @@ from callboard.reports.lifecycle import (
 )
 from callboard.reports.links import VALID_FOR, check_signature, report_link
 from callboard.reports.rendering import render
-from callboard.reports.storage import StoredFile, fetch, store
+from callboard.reports.storage import StoredFile, fetch, probe, store
 
 __all__ = [
     "VALID_FOR",
@@ -43,6 +43,7 @@ __all__ = [
     "find_report",
     "finish_report",
     "prepare_report",
+    "probe",
     "render",
     "report_link",
     "request_report",

@@ -80,6 +80,21 @@ def fetch(storage_url: str, path: str) -> bytes:
         return content
 
 
+def probe(storage_url: str) -> None:
+    """Write a small file, read it, and remove it.
+
+    Raises: StorageUnavailable, StorageMisconfigured.
+    """
+    name, content = f"probe-{uuid4().hex}.txt", b"callboard doctor"
+    store(storage_url, name, content)
+    try:
+        if fetch(storage_url, name) != content:
+            raise StorageMisconfigured(f"The storage {_shown(storage_url)} gives back other bytes than it was given.")
+    finally:
+        with _storage(storage_url) as (file_system, base):
+            file_system.rm_file(f"{base}/{name}")
+
+
 @contextmanager
 def _storage(storage_url: str) -> Iterator[tuple[Any, str]]:
     """Yield file system and base path; give every failure inside the block its class."""

@@ -142,3 +142,12 @@ def test_a_netrc_of_the_machine_does_not_replace_the_shop(sandbox, gateway, tmp_
 def test_a_shop_that_is_not_set_says_which_variables_are_missing():
     with pytest.raises(ConfigurationError, match="YUKASSA_SHOP_ID and YUKASSA_SECRET_KEY"):
         Gateway.from_settings(load_settings())
+
+
+def test_a_probe_makes_nothing_and_tells_whether_the_shop_is_known(sandbox, gateway):
+    gateway.probe()
+    assert books(sandbox) == []
+    with pytest.raises(CredentialsRejected):
+        Gateway(shop_id="100500", secret_key="wrong", api_url=sandbox.url, timeout_s=0.5).probe()
+    with pytest.raises(YooKassaUnavailable):
+        Gateway(shop_id="100500", secret_key="sandbox", api_url="http://127.0.0.1:1", timeout_s=0.5).probe()

@@ -20,6 +20,7 @@ from callboard.reports import (
     StoredFile,
     StoredFileDiffers,
     fetch,
+    probe,
     storage,
     store,
 )
@@ -253,3 +254,11 @@ def test_a_folder_that_may_not_be_written_is_misconfigured(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(StorageMisconfigured, match="refused access"):
         store(f"file://{tmp_path}", "a.csv", b"x")
+
+
+def test_a_probe_leaves_nothing_and_names_what_is_wrong(folder, tmp_path):
+    probe(folder)
+    assert files_in(tmp_path) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageMisconfigured, match="does not exist"):
+        probe(f"file://{tmp_path}/file/reports")

@@ -1,0 +1,134 @@
+"""callboard doctor: whether everything that is configured is there and works."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from callboard.cli.output import Form, note, show
+
+if TYPE_CHECKING:
+    from callboard.ops.findings import Finding
+    from callboard.settings import Settings
+
+EXIT_UNHEALTHY = 4
+#: Longest wait for mail server and YooKassa, s: somebody sits there and waits.
+PATIENCE_S = 10.0
+MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "red"), "skipped": ("·", "dim")}
+
+
+def doctor(output: Annotated[Form, typer.Option("--output", "-o", help="table, json or ids")] = Form.TABLE) -> None:
+    """Connect to everything that is configured, and say what is wrong and what to do. Exit code 4 if something is."""
+    from callboard.app import get_settings
+    from callboard.ops.findings import State
+
+    settings = get_settings()
+    findings: list[Finding] = []
+    for look in (_settings, _database, _mail, _payments, _storage, _access):
+        found = look(settings)
+        findings += found
+        if output is Form.TABLE:
+            _print(found)
+    if output is not Form.TABLE:
+        show(findings, {}, output, id_of=lambda finding: finding.name)
+    counts = {state: sum(finding.state is state for finding in findings) for state in State}
+    note(f"{counts[State.FAILED]} failed, {counts[State.WARNING]} to look at, {counts[State.OK]} fine.")
+    if counts[State.FAILED]:
+        sys.exit(EXIT_UNHEALTHY)
+
+
+def _settings(_: Settings) -> list[Finding]:
+    from callboard.ops.findings import Finding, State
+    from callboard.settings import successors
+
+    old = [Finding("settings", State.WARNING, line) for line in successors(os.environ)]
+    return old or [Finding("settings", State.OK, "Every variable that is set can be read.")]
+
+
+def _database(settings: Settings) -> list[Finding]:
+    from callboard.app import POOL_SIZE, database_url
+    from callboard.ops.doctor import examine_database
+
+    def look() -> list[Finding]:
+        return examine_database(
+            database_url(),
+            pool_size=POOL_SIZE,
+            listens=settings.queue_listen,
+            is_embedded=settings.database_url is None,
+        )
+
+    return _checked("database", look)
+
+
+def _mail(settings: Settings) -> list[Finding]:
+    from callboard import mail
+    from callboard.ops.findings import Finding, State
+
+    def look() -> Iterator[Finding]:
+        patience_s = min(settings.smtp_timeout_s, PATIENCE_S)
+        try:
+            text = mail.probe(settings.model_copy(update={"smtp_timeout_s": patience_s}))
+        except mail.ServerUnreachable as error:
+            where = f"{settings.smtp_host}:{settings.smtp_port}"
+            advice = "Check SMTP_HOST and SMTP_PORT, and that this machine may reach them. Mail waits meanwhile."
+            yield Finding("mail", State.FAILED, f"{where} cannot be reached: {error}.", advice)
+        else:
+            yield Finding("mail", State.OK, text)
+
+    return _checked("mail", look)
+
+
+def _payments(settings: Settings) -> list[Finding]:
+    from callboard.ops.findings import Finding, State
+    from callboard.payments import Gateway
+
+    def look() -> Iterator[Finding]:
+        if settings.yukassa_shop_id is None:
+            yield Finding("payments", State.SKIPPED, "No YooKassa shop is set; payments cannot be made.")
+            return
+        patience_s = min(settings.yukassa_timeout_s, PATIENCE_S)
+        Gateway.from_settings(settings.model_copy(update={"yukassa_timeout_s": patience_s})).probe()
+        yield Finding("payments", State.OK, f"YooKassa knows shop {settings.yukassa_shop_id}.")
+
+    return _checked("payments", look)
+
+
+def _storage(settings: Settings) -> list[Finding]:
+    from callboard import reports
+    from callboard.ops.findings import Finding, State
+
+    def look() -> Iterator[Finding]:
+        reports.probe(settings.report_storage_url)
+        yield Finding("storage", State.OK, "Report files can be written, read and removed.")
+
+    return _checked("storage", look)
+
+
+def _access(settings: Settings) -> list[Finding]:
+    from callboard.ops.findings import Finding, State
+
+    if settings.api_token is None:
+        text = "API_TOKEN is not set: the API is closed but for webhook and health."
+        return [Finding("access", State.SKIPPED, text)]
+    return [Finding("access", State.OK, "API_TOKEN is set.")]
+
+
+def _checked(name: str, look: Callable[[], Iterator[Finding] | list[Finding]]) -> list[Finding]:
+    from callboard.ops.findings import examine
+
+    return examine(name, look)
+
+
+def _print(findings: list[Finding]) -> None:
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    for finding in findings:
+        mark, colour = MARKS[finding.state]
+        console.print(f"[{colour}]{mark}[/] [bold]{finding.name:13}[/] ", end="")
+        console.print(finding.text, markup=False)
+        if finding.advice:
+            console.print(f"  {'':13} → {finding.advice}", markup=False)

@@ -1,0 +1,189 @@
+"""The doctor's look at the database: reachable, durable, cleaned up, in time, heard, and served."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+from callboard.db import CALL_TIMEOUT_S, connect, deadline, schema, sql
+from callboard.ops.connections import read_budget
+from callboard.ops.findings import Finding, State, examine
+from callboard.ops.overview import BEAT_OVERDUE_S
+
+#: A transaction that is open for longer keeps vacuum from the queue, s.
+TRANSACTION_MAX_S = 60.0
+#: Clocks further apart than this make the moments of logs and messages hard to compare, s.
+SKEW_MAX_S = 2.0
+#: Dead rows beyond this many, and this many for each live one, mean that vacuum does not keep up.
+DEAD_ROWS_MAX = 50_000
+DEAD_PER_LIVE_MAX = 10
+NOTIFICATION_USAGE_MAX = 0.5
+#: Time a notification may take, s.
+HEARING_TIMEOUT_S = 2.0
+
+
+class _Facts(NamedTuple):
+    """A row of sql/ops/doctor_facts.sql."""
+
+    server_version: str
+    clock: datetime
+    keeps_data: bool
+    synchronous_commit: str
+    autovacuum: bool
+    is_replica: bool
+    dead_rows: int | None
+    live_rows: int | None
+    oldest_transaction_s: float | None
+    notification_queue_usage: float
+
+
+def examine_database(url: str, *, pool_size: int, listens: bool, is_embedded: bool = False) -> list[Finding]:
+    """Return what there is to say about the database.
+
+    pool_size and listens are those of the service's processes; is_embedded: it is the one that `callboard dev` runs.
+    """
+    return examine("database", lambda: _look(url, pool_size=pool_size, listens=listens, is_embedded=is_embedded))
+
+
+def _look(url: str, *, pool_size: int, listens: bool, is_embedded: bool) -> Iterator[Finding]:
+    connection = connect(url, application_name="callboard doctor", autocommit=True)
+    try:
+        with deadline(connection, CALL_TIMEOUT_S + HEARING_TIMEOUT_S), connection.cursor() as cursor:
+            began_at, began_clock = datetime.now(UTC), time.monotonic()
+            cursor.execute(sql("ops/doctor_facts"))
+            facts = _Facts(*cursor.fetchone())
+            took_s = time.monotonic() - began_clock
+            yield Finding("database", State.OK, f"PostgreSQL {facts.server_version} answers in {took_s * 1000:.0f} ms.")
+            yield _durability(facts, is_embedded=is_embedded)
+            yield _transactions(facts)
+            yield _clock(facts, began_at, took_s)
+            yield from examine("doorbell", partial(_doorbell, url, cursor, facts, listens=listens))
+            found = examine("schema", lambda: _schema(connection))
+            yield from found
+            if any(finding.state is State.FAILED for finding in found):
+                return  # The rest looks into its tables.
+            yield _autovacuum(facts)
+            yield from examine("connections", lambda: _connections(cursor, pool_size))
+            yield from examine("workers", lambda: _workers(cursor))
+    finally:
+        connection.close()
+
+
+def _schema(connection: Any) -> Iterator[Finding]:
+    schema.check_revision(connection)
+    yield Finding("schema", State.OK, f"Revision {schema.current_revision(connection)}.")
+
+
+def _durability(facts: _Facts, *, is_embedded: bool) -> Finding:
+    if is_embedded:
+        return Finding("durability", State.SKIPPED, "The embedded Postgres is for development; a crash may damage it.")
+    if facts.is_replica:
+        advice = "Let DATABASE_URL name the primary."
+        return Finding("durability", State.FAILED, "This is a replica, which takes no messages.", advice)
+    if not facts.keeps_data:
+        advice = "Turn fsync and full_page_writes on in postgresql.conf."
+        return Finding("durability", State.FAILED, "A crash of the server may lose or damage everything.", advice)
+    if facts.synchronous_commit == "off":
+        advice = "Set synchronous_commit to on for this database or role."
+        return Finding(
+            "durability", State.FAILED, "A crash may lose messages that were accepted up to 0.6 s before.", advice
+        )
+    return Finding("durability", State.OK, f"Commits are durable (synchronous_commit {facts.synchronous_commit}).")
+
+
+def _autovacuum(facts: _Facts) -> Finding:
+    dead, live = facts.dead_rows or 0, facts.live_rows or 0
+    if not facts.autovacuum:
+        advice = "Set autovacuum to on in postgresql.conf."
+        return Finding("autovacuum", State.FAILED, "It is off: the queue's table grows with each message.", advice)
+    if dead > DEAD_ROWS_MAX and dead > DEAD_PER_LIVE_MAX * live:
+        advice = "Look for a transaction that stays open; then: VACUUM dramatiq.queue;"
+        return Finding("autovacuum", State.WARNING, f"The queue holds {dead} dead rows beside {live} live.", advice)
+    return Finding("autovacuum", State.OK, f"It is on; the queue holds {dead} dead rows beside {live} live.")
+
+
+def _transactions(facts: _Facts) -> Finding:
+    open_s = facts.oldest_transaction_s
+    if open_s is not None and open_s > TRANSACTION_MAX_S:
+        advice = (
+            "Find it: SELECT pid, xact_start, state, left(query, 60) FROM pg_stat_activity ORDER BY xact_start LIMIT 5;"
+        )
+        return Finding(
+            "transactions",
+            State.WARNING,
+            f"One has been open for {open_s:.0f} s, and keeps vacuum from what was deleted since.",
+            advice,
+        )
+    return Finding("transactions", State.OK, "None is open for long.")
+
+
+def _clock(facts: _Facts, began_at: datetime, took_s: float) -> Finding:
+    # The server's clock was read somewhere within the call; the middle of it is the best guess.
+    skew_s = (facts.clock - began_at).total_seconds() - took_s / 2
+    text = f"This machine's is {abs(skew_s):.1f} s {'behind' if skew_s > 0 else 'ahead of'} the database's."
+    if abs(skew_s) > SKEW_MAX_S + took_s / 2:
+        advice = "Let both follow a time server. Messages keep the database's time; log lines show this machine's."
+        return Finding("clock", State.WARNING, text, advice)
+    return Finding("clock", State.OK, text)
+
+
+def _connections(cursor: Any, pool_size: int) -> Iterator[Finding]:
+    budget = read_budget(cursor, pool_size=pool_size)
+    if budget.warning:
+        yield Finding("connections", State.WARNING, budget.warning)
+    else:
+        yield Finding("connections", State.OK, f"{budget.needed} needed at most, {budget.available} available.")
+
+
+def _doorbell(url: str, cursor: Any, facts: _Facts, *, listens: bool) -> Iterator[Finding]:
+    """Ring a channel of our own over another session, and listen for it."""
+    if not listens:
+        yield Finding("doorbell", State.SKIPPED, "QUEUE_LISTEN is off: workers poll.")
+        return
+    if facts.notification_queue_usage > NOTIFICATION_USAGE_MAX:
+        yield Finding(
+            "doorbell",
+            State.WARNING,
+            f"The server's queue of notifications is {facts.notification_queue_usage:.0%} full.",
+            "A session that listens stays in a transaction; find and end it.",
+        )
+    channel = f"callboard_doctor_{uuid.uuid4().hex}"
+    listener = connect(url, application_name="callboard doctor", autocommit=True)
+    try:
+        with deadline(listener, CALL_TIMEOUT_S + HEARING_TIMEOUT_S), listener.cursor() as listening:
+            listening.execute(f"LISTEN {channel}")
+            began_clock = time.monotonic()
+            cursor.execute(f"NOTIFY {channel}")
+            while not listener.notifies and time.monotonic() - began_clock < HEARING_TIMEOUT_S:
+                listening.execute("SELECT 1")
+                time.sleep(0.01)
+    finally:
+        listener.close()
+    if listener.notifies:
+        yield Finding("doorbell", State.OK, "Notifications are delivered.")
+    else:
+        yield Finding(
+            "doorbell",
+            State.FAILED,
+            f"A notification was not delivered within {HEARING_TIMEOUT_S:g} s.",
+            "Behind PgBouncer in transaction mode set QUEUE_LISTEN=off; else connect to Postgres directly.",
+        )
+
+
+def _workers(cursor: Any) -> Iterator[Finding]:
+    cursor.execute(sql("ops/doctor_unserved"), {"beat_overdue_s": BEAT_OVERDUE_S})
+    unserved = dict(cursor.fetchall())
+    cursor.execute(sql("ops/connection_figures"), {"beat_overdue_s": BEAT_OVERDUE_S})
+    *_, alive = cursor.fetchone()
+    if not alive:
+        yield Finding("workers", State.WARNING, "No worker process runs.", "Start some: callboard work")
+    elif unserved:
+        names = ", ".join(f"{queue} ({waiting} waiting)" for queue, waiting in unserved.items())
+        advice = "Start workers for them: callboard work, or with --queues."
+        yield Finding("workers", State.WARNING, f"{alive} run, and none of them serves: {names}.", advice)
+    else:
+        yield Finding("workers", State.OK, f"{alive} worker processes serve every queue.")
