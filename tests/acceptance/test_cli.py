@@ -20,6 +20,7 @@ COMMANDS = [
     ["status"],
     ["health"],
     ["doctor"],
+    ["audit"],
     ["enqueue"],
     ["test-email"],
     ["db"],
