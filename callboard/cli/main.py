@@ -7,7 +7,7 @@ import sys
 import typer
 
 from callboard import __version__
-from callboard.cli import database, dead, development, sending, serving, status
+from callboard.cli import database, dead, development, schedules, sending, serving, status
 from callboard.errors import CallboardError, ConfigurationError, InvalidRequest, NotFound
 
 EXIT_FAILED = 1
@@ -46,6 +46,7 @@ app.add_typer(database.app, name="db")
 app.command("status")(status.status)
 app.command("health")(status.health)
 app.add_typer(dead.app, name="dead")
+app.add_typer(schedules.app, name="schedules")
 app.command("enqueue")(sending.enqueue)
 app.command("test-email")(sending.send_test_email)
 
