@@ -151,11 +151,14 @@ def _problems_of_cron(own: Schedule) -> list[str]:
         from callboard.broker.cron import Cron
     except ImportError as error:
         return [f"needs a package that is missing here ({error}). Install callboard[service] where workers run."]
-    try:
-        Cron.of(own.cron, own.timezone)
-    except ValueError as error:
-        return [str(error)]
-    return []
+    problems = []
+    # Each with a right other one, so that both are named at once.
+    for cron, timezone in ((own.cron, "UTC"), ("* * * * *", own.timezone)):
+        try:
+            Cron.of(cron, timezone)
+        except ValueError as error:
+            problems.append(str(error))
+    return problems
 
 
 def _shown(value: Any) -> str:

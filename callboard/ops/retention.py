@@ -54,7 +54,7 @@ class _Run:
     pool: Pool
     until: float
     clock: Callable[[], float]
-    batch_max: int
+    batch_max: int = BATCH_MAX
     counts: dict[str, int] = field(default_factory=dict)
 
 
@@ -71,16 +71,21 @@ def purge_expired(
     history_days counts for history, attempts, ended workers, throughput and schedules that nobody declares any more,
     dead_letter_days for dead letters and their attempts. Raises: DatabaseUnavailable.
     """
-    run = _Run(pool, clock() + time_s, clock, BATCH_MAX)
-    try:
-        _purge_in_order(run, "dead_letters", dead_letter_days)
-        for table in FOUND_FIRST:
-            _purge_found(run, table, history_days)
-        for table in BY_HISTORY:
-            _purge_in_order(run, table, history_days)
-    except _TimeIsUp:
-        return Purged(run.counts, is_finished=False)
-    return Purged(run.counts, is_finished=True)
+    run = _Run(pool, clock() + time_s, clock)
+    purges = [("dead_letters", dead_letter_days, _purge_in_order)]
+    purges += [(table, history_days, _purge_found) for table in FOUND_FIRST]
+    purges += [(table, history_days, _purge_in_order) for table in BY_HISTORY]
+    is_finished = True
+    for table, days, purge in purges:
+        run.batch_max = BATCH_MAX
+        try:
+            purge(run, table, days)
+        except _TimeIsUp:
+            is_finished = False
+        except _TOO_BUSY as error:
+            log.warning("old rows were not deleted; tried again later", table=table, error=str(error).strip())
+            is_finished = False
+    return Purged(run.counts, is_finished)
 
 
 def _purge_found(run: _Run, table: str, days: int) -> None:
@@ -113,7 +118,7 @@ def _find(run: _Run, table: str, days: int) -> list[str]:
 def _in_time(run: _Run, table: str, parameters: dict[str, Any]) -> int:
     """Delete one batch, a smaller one where the database is too busy, and return how large it was meant to be.
 
-    Raises: _TimeIsUp, also when not even the smallest batch ends in time.
+    Raises: _TimeIsUp; what Postgres said when not even the smallest batch ended in time.
     """
     while True:
         if run.clock() >= run.until:
@@ -124,10 +129,9 @@ def _in_time(run: _Run, table: str, parameters: dict[str, Any]) -> int:
                 cursor.execute(f"SET LOCAL statement_timeout = '{BATCH_TIMEOUT_S}s'; SET LOCAL lock_timeout = '1s'")
                 cursor.execute(sql(f"retention/purge_{table}"), batch)
                 run.counts[table] = run.counts.get(table, 0) + int(cursor.fetchone()[0])
-        except _TOO_BUSY as error:
+        except _TOO_BUSY:
             if run.batch_max == BATCH_MIN:
-                log.warning("old rows were not deleted; tried again later", table=table, error=str(error).strip())
-                raise _TimeIsUp from error
+                raise
             run.batch_max = max(run.batch_max // 4, BATCH_MIN)
         else:
             return run.batch_max

@@ -263,7 +263,8 @@ def test_a_schedule_that_was_set_back_by_hand_sends_no_slot_twice(db, register, 
         db(
             "WITH ended AS (DELETE FROM dramatiq.queue RETURNING *) INSERT INTO callboard.message_history (message_id, "
             "outcome, queue_name, message, priority, attempt, retries, lost_workers, generation, enqueued_at, "
-            "available_at) SELECT message_id, 'done', queue_name, message, priority, 1, 0, 0, 0, now(), now() FROM ended"
+            "available_at) "
+            "SELECT message_id, 'done', queue_name, message, priority, 1, 0, 0, 0, now(), now() FROM ended"
         )
     elif fate == "dead":
         db(
@@ -277,7 +278,7 @@ def test_a_schedule_that_was_set_back_by_hand_sends_no_slot_twice(db, register, 
     again = [slot for (slot,) in slots_of(db, "each-second")]
     assert len(again) == len(set(again))
     assert fate == "waits" or not first & set(again)
-    assert schedules(db, "next_at > %s" % "now() - interval '2 seconds'") == [(True,)]
+    assert schedules(db, "next_at > now() - interval '2 seconds'") == [(True,)]
 
 
 def test_a_paused_schedule_sends_nothing_and_follows_its_rule_when_it_is_resumed(db, register):

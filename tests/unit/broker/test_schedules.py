@@ -97,7 +97,7 @@ def test_all_problems_are_named_at_once(broker):
     declare(broker, "two", "b", cron="* * *")
     with pytest.raises(ConfigurationError) as caught:
         check_schedules(broker)
-    assert [problem.split()[1] for problem in caught.value.problems] == ["'one'", "'one'", "'two'"]
+    assert [problem.split()[1] for problem in caught.value.problems] == ["'one'", "'one'", "'one'", "'two'"]
 
 
 def test_a_name_is_given_once_on_a_broker(broker):
