@@ -1,4 +1,4 @@
-"""What came and ended in each minute, rolled up into callboard.throughput and kept when the messages are gone."""
+"""What came and ended in each minute, rolled up into callboard.throughput: figures that are quick to read."""
 
 from __future__ import annotations
 
