@@ -131,34 +131,34 @@ class Clock:
             slots = slots[-1:]  # Only one of them could hold the key.
         batch, rest = slots[:SLOTS_MAX], slots[SLOTS_MAX:]
         next_at = rest[0] if rest else cron.after(now)
-        messages = [own.message(slot, sent_at=now) for slot in batch]
+        if self._store(due, batch, next_at, now):
+            self._look_clock = min(self._look_clock, time.monotonic() + (next_at - now).total_seconds())
+            if not batch:
+                slot_at = due.next_at.isoformat()
+                log.warning("schedule was late, and its missed slots are not sent", schedule=own.name, slot_at=slot_at)
+        return bool(rest)
+
+    def _store(self, due: Due, slots: Sequence[datetime], next_at: datetime, now: datetime) -> bool:
+        """Store the messages of slots and move the schedule on; False where another leader was faster."""
+        messages = [due.schedule.message(slot, sent_at=now) for slot in slots]
         for message in messages:
             self._on_send("before", message)
-        outgoing = [own.row(message) for message in messages]
+        rows = [due.schedule.row(message) for message in messages]
         parameters = {
-            "schedule_name": own.name,
+            "schedule_name": due.schedule.name,
             "due_at": due.next_at,
             "changed_at": due.changed_at,
             "next_at": next_at,
-            "last_slot_at": batch[-1] if batch else None,
-            "last_message_id": messages[-1].message_id if batch else None,
-            "message_ids": [row.message_id for row in outgoing],
-            "messages": [row.message for row in outgoing],
+            "last_slot_at": slots[-1] if slots else None,
+            "last_message_id": rows[-1].message_id if rows else None,
+            "message_ids": [row.message_id for row in rows],
+            "messages": [row.message for row in rows],
         }
         moved, stored, _ = self._execute("schedules/send", parameters, LIMITS)[0]
         for message in messages:
             if message.message_id in stored:
                 self._on_send("after", message)
-        if moved and not batch:
-            log.warning(
-                "schedule was late, and its missed slots are not sent",
-                schedule=own.name,
-                slot_at=due.next_at.isoformat(),
-            )
-        if moved:
-            wait_s = (next_at - now).total_seconds()
-            self._look_clock = min(self._look_clock, time.monotonic() + max(wait_s, 0.0))
-        return bool(rest)
+        return bool(moved)
 
     def _attempt(self, name: str, action: Callable[[], Any]) -> Any:
         """Return what the action returns, or None when it failed: that stops neither other schedules nor the rescue."""
@@ -176,7 +176,8 @@ class Clock:
                     error_class=type(error).__name__,
                     error=str(error).strip(),
                 )
-            self._failing[name] = time.monotonic() + LOOK_INTERVAL_S
+            # Soon enough for the next look to try it again.
+            self._failing[name] = time.monotonic() + LOOK_INTERVAL_S / 2
             return None
         if self._failing.pop(name, None) is not None:
             log.info("schedule is sent again", schedule=name or "all")

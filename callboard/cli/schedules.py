@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Periodic messages: what is sent when.", no_args_is_help=True)
 
+#: Columns of a terminal from which on the whole list fits.
+WIDE = 110
 NAMES = typer.Argument(help="Names of schedules")
 
 
@@ -38,9 +42,11 @@ def list_(output: Form = typer.Option(Form.TABLE, "--output", "-o", help="table,
         "actor": lambda row: row.actor_name,
         "queue": lambda row: row.queue_name,
         "last": _last,
-        "outcome": _outcome,
         "next": _next,
     }
+    if sys.stdout.isatty() and shutil.get_terminal_size().columns < WIDE:
+        # A name that is folded cannot be copied; which actor it is, the name mostly tells.
+        del columns["actor"]
     show(rows, columns, output, id_of=lambda row: row.name)
     if output is Form.TABLE:
         for text in schedules.notes_on(rows):
@@ -88,11 +94,7 @@ def _print_changed(names: list[str], changed: list[str], otherwise: str) -> None
 
 
 def _last(row: Schedule) -> str:
-    return f"{ago(row.last_slot_at)} ago" if row.last_slot_at else ""
-
-
-def _outcome(row: Schedule) -> str:
-    return (row.last_state or "gone") if row.last_message_id else ""
+    return f"{row.last_state or 'gone'} {ago(row.last_slot_at)} ago" if row.last_slot_at else ""
 
 
 def _next(row: Schedule) -> str:
