@@ -253,6 +253,35 @@ def test_a_leader_that_was_overtaken_sends_nothing(db, register):
     assert schedules(db, "next_at > now() - interval '2 seconds'") == [(True,)]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE callboard.schedules SET next_at = now() + interval '1 hour'",
+        'UPDATE callboard.schedules SET kwargs = \'{"kind": "receipt"}\', changed_at = now()',
+        "UPDATE callboard.schedules SET is_paused = true",
+    ],
+    ids=["sent by another leader", "declared anew", "paused"],
+)
+def test_what_changes_between_a_leaders_look_and_its_sending_counts(db, register, change):
+    # Given a leader that has looked
+    clock = register(EACH_SECOND)
+    set_due(db, "each-second", ago_s=3)
+    execute = clock._execute
+
+    def changed(name, parameters, before):
+        if name == "schedules/send":
+            db(change)
+            changed.row = schedules(db, "next_at, last_slot_at, last_message_id")
+        return execute(name, parameters, before)
+
+    clock._execute = changed
+    # When the schedule changes before the leader sends
+    clock.send_when_due()
+    # Then nothing is sent, and the schedule stands as it was changed
+    assert slots_of(db, "each-second") == []
+    assert schedules(db, "next_at, last_slot_at, last_message_id") == changed.row
+
+
 @pytest.mark.parametrize("fate", ["waits", "done", "dead"])
 def test_a_schedule_that_was_set_back_by_hand_sends_no_slot_twice(db, register, fate):
     clock = register(EACH_SECOND)
