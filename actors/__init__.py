@@ -12,7 +12,16 @@ if _dramatiq_broker.global_broker is None:
     _dramatiq_broker.set_broker(_broker)
 
 from actors.emails import send_email
+from actors.maintenance import purge_expired, roll_up
 from actors.payments import create_payment, process_payment_event
 from actors.reports import close_failed_report, generate_report
 
-__all__ = ["close_failed_report", "create_payment", "generate_report", "process_payment_event", "send_email"]
+__all__ = [
+    "close_failed_report",
+    "create_payment",
+    "generate_report",
+    "process_payment_event",
+    "purge_expired",
+    "roll_up",
+    "send_email",
+]

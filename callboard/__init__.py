@@ -1,7 +1,7 @@
 """Background jobs for product teams: Dramatiq actors on a Postgres broker.
 
-send_in(connection, *messages), send_many(messages) and completion() with set_result() are the whole Python
-interface besides the actors themselves. They load on first use, so that importing callboard costs nothing.
+send_in(connection, *messages), send_many(messages), completion() with set_result() and schedule() are the whole
+Python interface besides the actors themselves. They load on first use, so that importing callboard costs nothing.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from callboard.broker import completion, send_in, send_many, set_result
+    from callboard.broker import completion, schedule, send_in, send_many, set_result
 
 __version__ = "0.1.0"
-__all__ = ["completion", "send_in", "send_many", "set_result"]
+__all__ = ["completion", "schedule", "send_in", "send_many", "set_result"]
 
 
 def __getattr__(name: str) -> Any:

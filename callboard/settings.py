@@ -162,7 +162,7 @@ class Settings(BaseSettings):
 
     encryption_key: SecretStr | None = Field(None, description="32 random bytes in base64; signs the links in mails")
 
-    history_retention_days: int = Field(30, ge=1, le=3650, description="How long done messages are kept, days")
+    history_retention_days: int = Field(30, ge=1, le=3650, description="How long history and attempts are kept, days")
     dead_letter_retention_days: int = Field(90, ge=1, le=3650, description="How long dead letters are kept, days")
 
     @field_validator("database_url")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
@@ -55,11 +55,19 @@ class WorkerBoot(Middleware):
             if warning := start.connection_warning():
                 log.warning(warning)
         except (ConfigurationError, SchemaOutdated) as error:
-            print(f"Callboard cannot start:\n{error}", file=sys.stderr, flush=True)  # noqa: T201 - logs may not be set up yet
-            sys.exit(EXIT_CONFIGURATION)
+            _refuse(error)
         except DatabaseUnavailable as error:
             log.warning("database is away; the worker waits for it", error=str(error))
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(exposition.shared_dir()))
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Check the schedules: only now are all modules imported that may declare some. Exits as above."""
+        from callboard.broker.schedules import check_schedules
+
+        try:
+            check_schedules(broker)
+        except ConfigurationError as error:
+            _refuse(error)
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         from callboard.ops import exposition
@@ -77,6 +85,11 @@ class WorkerBoot(Middleware):
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         log.info("worker is stopping")
+
+
+def _refuse(error: Exception) -> NoReturn:
+    print(f"Callboard cannot start:\n{error}", file=sys.stderr, flush=True)  # noqa: T201 - logs may not be set up yet
+    sys.exit(EXIT_CONFIGURATION)
 
 
 def worker_health(broker: Broker, worker: Worker) -> dict[str, str | None]:

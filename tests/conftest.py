@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
@@ -13,7 +14,9 @@ import psycopg2
 import pytest
 
 # Imported before any test replaces the service's broker, so that what is put back afterwards is that one.
-import callboard.app  # noqa: F401
+import actors  # noqa: F401
+import callboard.app
+from callboard.broker.schedules import declared_on
 from callboard.db import Pool, schema
 from callboard.dev.postgres import Server, temporary_server
 
@@ -33,6 +36,16 @@ def wait_until(condition: Callable[[], Any], timeout_s: float = 10, what: str = 
             pytest.fail(f"{what} did not come true within {timeout_s} s")
         time.sleep(0.02)
     return value
+
+
+def pause_upkeep(url: str) -> None:
+    """Pause Callboard's own schedules: a test counts the messages that it sends, and no others."""
+    with contextlib.closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO callboard.schedules (schedule_name, actor_name, queue_name, cron, timezone, catch_up, "
+            "is_paused, next_at, declared_at) VALUES (%s, '', '', '', '', 'latest', true, now(), '2000-01-01')",
+            [(own.name,) for own in declared_on(callboard.app.broker)],
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +79,9 @@ def system_server() -> Iterator[Server | None]:
 
 def _migrated_template(server: Server) -> str:
     name = f"template_{schema.REVISION}"
-    schema.upgrade(server.recreate_database(name))
+    url = server.recreate_database(name)
+    schema.upgrade(url)
+    pause_upkeep(url)
     return name
 
 

@@ -5,6 +5,7 @@ from callboard.broker.default import default_broker, send_in, send_many, set_def
 from callboard.broker.delivery import Delivery, current_delivery
 from callboard.broker.rate_limits import PostgresRateLimits
 from callboard.broker.results import PostgresResults
+from callboard.broker.schedules import schedule
 from callboard.broker.stages import set_result
 from callboard.broker.transaction import completion
 from callboard.broker.verdict import DeadReason, Decision, Outcome, Verdict
@@ -22,6 +23,7 @@ __all__ = [
     "completion",
     "current_delivery",
     "default_broker",
+    "schedule",
     "send_in",
     "send_many",
     "set_default_broker",

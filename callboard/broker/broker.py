@@ -26,6 +26,7 @@ from callboard.broker.delivery import Delivery, current_delivery, set_current_de
 from callboard.broker.hooks import HookedBroker
 from callboard.broker.outgoing import OutgoingRow
 from callboard.broker.results import PostgresResults
+from callboard.broker.schedules import check_schedules
 from callboard.broker.sending import Sender, store_in
 from callboard.broker.standalone import StandaloneConsumer
 from callboard.broker.verdict import DeadReason, Decision, Outcome
@@ -201,6 +202,8 @@ class PostgresBroker(HookedBroker):
         elif signal == "worker_shutdown" and self._worker is not None:
             self._worker.stop_claiming()
         super().emit_before(signal, *args, **kwargs)
+        if signal == "worker_boot":
+            check_schedules(self)
         if signal == "worker_shutdown" and self._worker is not None:
             # After the hooks, so that actors which asked to hear of a shutdown use the grace.
             self._worker.stopping.drain()

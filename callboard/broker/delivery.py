@@ -111,6 +111,12 @@ class Delivery(MessageProxy):
         return self.claim.generation
 
     @property
+    def slot_at(self) -> datetime | None:
+        """The slot of the schedule that sent it; None for any other message, and for one that was run by hand."""
+        slot = self.options.get("slot_at")
+        return datetime.fromisoformat(slot) if isinstance(slot, str) else None
+
+    @property
     def wait_s(self) -> float:
         """How long the message could have run before it was claimed."""
         return max((self.claim.claimed_at - self.claim.available_at).total_seconds(), 0.0)

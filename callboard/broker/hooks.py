@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import dramatiq_pg
+from dramatiq import Message
 from dramatiq.middleware import GroupCallbacks, Middleware, MiddlewareError, Pipelines
 
 from callboard.broker.attachment import Attachment
@@ -86,6 +87,11 @@ class HookedBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
     def emit_rescued(self, queue_name: str, actor_name: str, outcome: str, cause: str) -> None:
         """Tell middleware that this process, leading, took back a message that another one lost."""
         self.emit_after("rescue", queue_name, actor_name, outcome, cause)
+
+    def emit_scheduled(self, moment: str, message: Message[Any]) -> None:
+        """Tell middleware that this process, leading, sends a schedule's message: "before" it is stored, or after."""
+        emit = self.emit_before if moment == "before" else self.emit_after
+        emit("enqueue", message, None)
 
     def has_hooks(self, name: str) -> bool:
         """Tell whether any middleware does something at this moment, such as "before_enqueue"."""

@@ -20,6 +20,8 @@ import psycopg2
 from callboard import __version__
 from callboard.broker.expiry import Expiry
 from callboard.broker.hearing import Hearing
+from callboard.broker.schedules import Schedule
+from callboard.broker.scheduling import TICK_MIN_S, Clock, SendListener
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, schema, sql
 from callboard.errors import DatabaseUnavailable, SchemaOutdated
 from callboard.log import get_logger
@@ -51,7 +53,8 @@ class Liveness:
     """One worker process's life as the database sees it.
 
     on_rescue(queue_name, actor_name, outcome, cause) is called on the leader for each message taken back;
-    on_forgotten() when this process finds that it was taken for dead.
+    on_forgotten() when this process finds that it was taken for dead. schedules are what this process declares;
+    on_send tells of each message that the leader sends for one (scheduling.py).
     """
 
     def __init__(
@@ -65,6 +68,8 @@ class Liveness:
         on_rescue: RescueListener,
         on_forgotten: Callable[[], None],
         hearing: Hearing | None = None,
+        schedules: Sequence[Schedule] = (),
+        on_send: SendListener = lambda _moment, _message: None,
     ) -> None:
         self._url = url
         self._worker_id = worker_id
@@ -75,6 +80,7 @@ class Liveness:
         self._on_forgotten = on_forgotten
         self._hearing = hearing
         self._expiry = Expiry(self._execute)
+        self._clock = Clock(self._execute, schedules, on_send)
         self._connection: Any = None
         self._connected_at = 0.0
         self._leads = False
@@ -161,6 +167,7 @@ class Liveness:
                 queue=queue_name,
                 other_queue=served_queue,
             )
+        self._clock.register(self._worker_id)
 
     def _register(self) -> None:
         rows = self._execute(
@@ -204,8 +211,10 @@ class Liveness:
         if suspects or time.monotonic() - self._rescue_clock > RESCUE_INTERVAL_S:
             self._rescue_clock = time.monotonic()
             self._rescue()
+        self._clock.send_when_due()
         self._expiry.purge_when_due()
-        return SUSPICION_TICK_S if suspects else LEADER_TICK_S
+        tick_s = SUSPICION_TICK_S if suspects else LEADER_TICK_S
+        return min(tick_s, max(self._clock.pause_s, TICK_MIN_S))
 
     def _beat(self) -> tuple[bool, bool]:
         channel = self._hearing.channel_to_ring() if self._hearing is not None else None

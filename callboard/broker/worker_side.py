@@ -15,6 +15,7 @@ from callboard.broker.completions import Completions
 from callboard.broker.delivery import Claim, Delivery, verdict_of_no_message
 from callboard.broker.intake import UNWRITTEN_MAX, Intake
 from callboard.broker.liveness import Liveness
+from callboard.broker.schedules import declared_on
 from callboard.broker.slots import Slots
 from callboard.broker.stopping import Stopping
 from callboard.broker.verdict import DeadReason, Outcome, Verdict
@@ -75,6 +76,8 @@ class WorkerSide:
             on_rescue=broker.emit_rescued,
             on_forgotten=self._forget_leases,
             hearing=self.intake.hearing,
+            schedules=declared_on(broker),
+            on_send=broker.emit_scheduled,
         )
 
     def start(self) -> None:

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from callboard import __version__
-from callboard.cli import audit, database, dead, development, doctor, sending, serving, status
+from callboard.cli import audit, database, dead, development, doctor, schedules, sending, serving, status
 from callboard.errors import CallboardError, ConfigurationError, InvalidRequest, NotFound
 
 EXIT_FAILED = 1
@@ -48,6 +48,7 @@ app.command("health")(status.health)
 app.command("doctor")(doctor.doctor)
 app.command("audit")(audit.audit)
 app.add_typer(dead.app, name="dead")
+app.add_typer(schedules.app, name="schedules")
 app.command("enqueue")(sending.enqueue)
 app.command("test-email")(sending.send_test_email)
 

@@ -32,6 +32,11 @@ COMMANDS = [
     ["dead", "list"],
     ["dead", "show"],
     ["dead", "retry"],
+    ["schedules"],
+    ["schedules", "list"],
+    ["schedules", "run"],
+    ["schedules", "pause"],
+    ["schedules", "resume"],
 ]
 
 

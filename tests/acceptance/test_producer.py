@@ -13,6 +13,7 @@ from tests.acceptance.producer_install import base_distributions, install
 #: What only workers, the API or the command line need.
 HEAVY = (
     "alembic",
+    "cronsim",
     "css_inline",
     "fastapi",
     "fsspec",
@@ -77,6 +78,18 @@ def test_importing_the_actors_needs_no_setting_and_loads_nothing_heavy(producer)
         f"print([name for name in {(*HEAVY, *LATE)!r} if name in sys.modules])\n"
     )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "[]\n")
+
+
+def test_declaring_a_schedule_needs_nothing_that_only_workers_have(producer):
+    done = producer.run(
+        "import sys\n"
+        "from actors import generate_report\n"
+        "from callboard import schedule\n"
+        "schedule('daily', cron='0 6 * * *', timezone='Europe/Moscow', kwargs={'kind': 'x'})(generate_report)\n"
+        "schedule('wrong', cron='never')(generate_report)\n"
+        "print(generate_report.actor_name, 'cronsim' in sys.modules)\n"
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "generate_report False\n")
 
 
 def test_a_broker_the_service_had_before_stays_its_own(producer):

@@ -13,7 +13,7 @@ import psycopg2
 
 from callboard.db import schema
 from callboard.dev.postgres import Server, temporary_server
-from tests.conftest import wait_until
+from tests.conftest import pause_upkeep, wait_until
 
 #: What is committed must outlive the server's death; only the machine's own is left out.
 DURABLE = {"fsync": "off", "synchronous_commit": "on", "full_page_writes": "on"}
@@ -25,7 +25,9 @@ class Cluster:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.template = "template_chaos"
-        schema.upgrade(server.recreate_database(self.template))
+        url = server.recreate_database(self.template)
+        schema.upgrade(url)
+        pause_upkeep(url)
 
     def database(self, name: str) -> str:
         return self.server.recreate_database(name, self.template)

@@ -67,21 +67,31 @@ CREATE TABLE callboard.schedules (
     queue_name text NOT NULL,
     priority integer NOT NULL DEFAULT 0,
     kwargs jsonb NOT NULL DEFAULT '{}',
+    dedupe_key text,
     cron text NOT NULL,
     timezone text NOT NULL,
     -- What becomes of slots that passed while nobody was there: none, the latest one, or all of them.
     catch_up text NOT NULL CONSTRAINT catch_up_is_known CHECK (catch_up IN ('none', 'latest', 'all')),
     is_paused boolean NOT NULL DEFAULT false,
+    -- The next slot to send; whoever sends it moves this, in one transaction.
     next_at timestamptz NOT NULL,
     -- The last slot that was sent, and its message.
     last_slot_at timestamptz,
     last_message_id uuid,
-    -- The last worker that declared it; one that no code declares any more ends.
+    -- When the worker process started whose declaration this is: of several, the one that started last counts.
     declared_at timestamptz NOT NULL DEFAULT now(),
     changed_at timestamptz NOT NULL DEFAULT now()
 );
 
--- How many messages came and ended in each minute; kept when the history is gone.
+-- Which living workers declare which schedule; one that nobody declares is not sent.
+CREATE TABLE callboard.schedule_declarations (
+    schedule_name text NOT NULL REFERENCES callboard.schedules ON DELETE CASCADE,
+    worker_id uuid NOT NULL REFERENCES callboard.workers ON DELETE CASCADE,
+    PRIMARY KEY (schedule_name, worker_id)
+);
+CREATE INDEX schedule_declarations_worker_idx ON callboard.schedule_declarations (worker_id);
+
+-- How many messages came and ended in each minute; run_s and wait_s are sums over the done ones.
 CREATE TABLE callboard.throughput (
     minute_at timestamptz NOT NULL,
     queue_name text NOT NULL,
@@ -94,3 +104,16 @@ CREATE TABLE callboard.throughput (
     wait_s double precision NOT NULL DEFAULT 0,
     PRIMARY KEY (minute_at, queue_name, actor_name)
 );
+
+-- One row: all minutes before it are in callboard.throughput, those without messages too.
+CREATE TABLE callboard.throughput_progress (
+    rolled_until timestamptz NOT NULL,
+    is_only boolean PRIMARY KEY DEFAULT true CONSTRAINT one_row CHECK (is_only)
+);
+
+-- Retention and roll-up find their rows by these indexes: what was written last must be in them without a vacuum first,
+-- and what retention deletes must become free before a fifth of a large table is dead.
+ALTER INDEX callboard.message_history_ended_idx SET (autosummarize = on);
+ALTER INDEX callboard.attempts_ended_idx SET (autosummarize = on);
+ALTER TABLE callboard.message_history SET (autovacuum_vacuum_scale_factor = 0.02);
+ALTER TABLE callboard.attempts SET (autovacuum_vacuum_scale_factor = 0.02);

@@ -1,0 +1,39 @@
+"""Callboard's own upkeep, sent by its own schedules."""
+
+from __future__ import annotations
+
+from callboard.app import actor, get_pool, get_settings
+from callboard.broker import schedule
+from callboard.log import get_logger
+
+log = get_logger(__name__)
+
+#: Time one run may take, s: below the time limit of an actor. What is left is for the next slot.
+PURGE_TIME_S = 480
+ROLL_UP_TIME_S = 50
+
+
+@schedule("purge-expired", cron="17 * * * *", dedupe_key="purge-expired")
+@actor(queue_name="maintenance")
+def purge_expired() -> None:
+    """Delete what is older than HISTORY_RETENTION_DAYS and DEAD_LETTER_RETENTION_DAYS."""
+    from callboard.ops import retention
+
+    settings = get_settings()
+    purged = retention.purge_expired(
+        get_pool(),
+        history_days=settings.history_retention_days,
+        dead_letter_days=settings.dead_letter_retention_days,
+        time_s=PURGE_TIME_S,
+    )
+    if any(purged.counts.values()) or not purged.is_finished:
+        log.info("old rows deleted", is_finished=purged.is_finished, **purged.counts)
+
+
+@schedule("roll-up", cron="* * * * *", dedupe_key="roll-up")
+@actor(queue_name="maintenance")
+def roll_up() -> None:
+    """Count what came and ended in the minutes that are over, for callboard.throughput."""
+    from callboard.ops import throughput
+
+    throughput.roll_up(get_pool(), time_s=ROLL_UP_TIME_S)

@@ -1,0 +1,2 @@
+-- Return the database's clock, by which all slots count.
+SELECT now()

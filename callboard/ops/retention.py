@@ -1,0 +1,137 @@
+"""Deleting what has outlived its time, in batches of their own transactions, so that nobody waits for it.
+
+The audit log is kept for good. Attempts go with their message: those of one that waits, runs or is dead are kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg2
+
+from callboard.db import Pool, sql
+from callboard.log import get_logger
+
+log = get_logger(__name__)
+
+#: Rows of one transaction, and how few they become when the database is too busy for so many.
+BATCH_MAX = 5_000
+BATCH_MIN = 100
+#: Time one transaction may take, s; below what a pool gives a call.
+BATCH_TIMEOUT_S = 3
+#: Rows that one look finds; a look passes over everything that is old, and may take its time.
+FOUND_MAX = 100_000
+LOOK_TIMEOUT_S = 60
+
+#: Tables whose old rows are found in one pass first: their index is a BRIN, which knows no order.
+FOUND_FIRST = ("message_history", "attempts")
+#: Tables whose index leads to the oldest rows.
+BY_HISTORY = ("worker_history", "throughput", "schedules")
+_TOO_BUSY = (
+    psycopg2.errors.QueryCanceled,
+    psycopg2.errors.LockNotAvailable,
+    psycopg2.errors.DeadlockDetected,
+)
+
+
+class _TimeIsUp(Exception):
+    """The rest is for the next call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """How many rows of each table were deleted, and whether all that is old is gone."""
+
+    counts: dict[str, int]
+    is_finished: bool
+
+
+@dataclass
+class _Run:
+    pool: Pool
+    until: float
+    clock: Callable[[], float]
+    batch_max: int = BATCH_MAX
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def purge_expired(
+    pool: Pool,
+    *,
+    history_days: int,
+    dead_letter_days: int,
+    time_s: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> Purged:
+    """Delete what is older than so many days, for time_s at the most; what is left is for the next call.
+
+    history_days counts for history, attempts, ended workers, throughput and schedules that nobody declares any more,
+    dead_letter_days for dead letters and their attempts. Raises: DatabaseUnavailable.
+    """
+    run = _Run(pool, clock() + time_s, clock)
+    purges = [("dead_letters", dead_letter_days, _purge_in_order)]
+    purges += [(table, history_days, _purge_found) for table in FOUND_FIRST]
+    purges += [(table, history_days, _purge_in_order) for table in BY_HISTORY]
+    is_finished = True
+    for table, days, purge in purges:
+        run.batch_max = BATCH_MAX
+        try:
+            purge(run, table, days)
+        except _TimeIsUp:
+            is_finished = False
+        except _TOO_BUSY as error:
+            log.warning("old rows were not deleted; tried again later", table=table, error=str(error).strip())
+            is_finished = False
+    return Purged(run.counts, is_finished)
+
+
+def _purge_found(run: _Run, table: str, days: int) -> None:
+    found = FOUND_MAX
+    while found == FOUND_MAX:
+        places = _find(run, table, days)
+        found = len(places)
+        while places:
+            taken = _in_time(run, table, {"days": days, "places": places})
+            del places[:taken]
+
+
+def _purge_in_order(run: _Run, table: str, days: int) -> None:
+    deleted = limit = 1
+    while deleted == limit:
+        before = run.counts.get(table, 0)
+        limit = _in_time(run, table, {"days": days})
+        deleted = run.counts[table] - before
+
+
+def _find(run: _Run, table: str, days: int) -> list[str]:
+    if run.clock() >= run.until:
+        raise _TimeIsUp
+    with run.pool.cursor(LOOK_TIMEOUT_S + 5) as cursor:
+        cursor.execute(f"SET LOCAL statement_timeout = '{LOOK_TIMEOUT_S}s'; SET LOCAL enable_seqscan = off")
+        cursor.execute(sql(f"retention/find_{table}"), {"days": days, "limit": FOUND_MAX})
+        return list(cursor.fetchone()[0])
+
+
+def _in_time(run: _Run, table: str, parameters: dict[str, Any]) -> int:
+    """Delete one batch, a smaller one where the database is too busy, and return how large it was meant to be.
+
+    Raises: _TimeIsUp; what Postgres said when not even the smallest batch ended in time.
+    """
+    while True:
+        if run.clock() >= run.until:
+            raise _TimeIsUp
+        batch = {**parameters, "limit": run.batch_max, "places": parameters.get("places", [])[: run.batch_max]}
+        try:
+            with run.pool.cursor() as cursor:
+                cursor.execute(f"SET LOCAL statement_timeout = '{BATCH_TIMEOUT_S}s'; SET LOCAL lock_timeout = '1s'")
+                cursor.execute(sql(f"retention/purge_{table}"), batch)
+                run.counts[table] = run.counts.get(table, 0) + int(cursor.fetchone()[0])
+        except _TOO_BUSY:
+            if run.batch_max == BATCH_MIN:
+                raise
+            run.batch_max = max(run.batch_max // 4, BATCH_MIN)
+        else:
+            return run.batch_max
