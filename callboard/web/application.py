@@ -11,7 +11,7 @@ import callboard
 from callboard.app import get_pool, get_settings
 from callboard.db import Pool
 from callboard.settings import Settings
-from callboard.web import health, metrics, payments, reports, webhooks
+from callboard.web import health, metrics, operators, payments, reports, webhooks
 from callboard.web.access import require_token
 from callboard.web.errors import ErrorReply, install_handlers
 from callboard.web.guard import Guard
@@ -19,7 +19,7 @@ from callboard.web.state import State
 
 #: Errors that any address may answer with.
 ERROR_REPLIES: dict[int | str, dict[str, Any]] = {status: {"model": ErrorReply} for status in ("4XX", "5XX")}
-ALLOWED_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"]
+ALLOWED_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "X-Operator", "X-Request-ID"]
 EXPOSED_HEADERS = ["X-Request-ID", "Idempotent-Replayed", "Retry-After"]
 
 
@@ -28,7 +28,7 @@ def create_app(settings: Settings | None = None, pool: Pool | None = None) -> Fa
     app = FastAPI(
         title="Callboard",
         version=callboard.__version__,
-        description="Payments, YooKassa's webhooks, reports, health and metrics of Callboard.",
+        description="Payments, YooKassa's webhooks, reports, health, metrics, and what operators see and do.",
         # The contract says that without API_TOKEN only webhook and health are open, so our own route serves it.
         openapi_url=None,
         docs_url=None,
@@ -36,7 +36,7 @@ def create_app(settings: Settings | None = None, pool: Pool | None = None) -> Fa
         responses=ERROR_REPLIES,
     )
     app.state.callboard = State(settings or get_settings(), pool or get_pool())
-    for module in (health, metrics, payments, reports, webhooks):
+    for module in (health, metrics, payments, reports, webhooks, operators):
         app.include_router(module.router)
     app.add_api_route("/openapi.json", app.openapi, dependencies=[Depends(require_token)], include_in_schema=False)
     install_handlers(app)

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from callboard.errors import DatabaseUnavailable
+from callboard.errors import Conflict, DatabaseUnavailable, InvalidRequest, NotFound
 from callboard.log import get_logger
 
 log = get_logger(__name__)
@@ -66,11 +66,21 @@ def error_body(code: str, message: str, details: list[dict[str, str]] | None = N
     return {"error": {"code": code, "message": message, "details": details or []}}
 
 
+#: Refusals of ours, whose sentence says what to do: status and code of each.
+_REFUSALS: dict[type[Exception], tuple[HTTPStatus, str]] = {
+    InvalidRequest: (HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request"),
+    NotFound: (HTTPStatus.NOT_FOUND, "not_found"),
+    Conflict: (HTTPStatus.CONFLICT, "conflict"),
+}
+
+
 def install_handlers(app: FastAPI) -> None:
     """Give every failure that is known the one shape; of the others the guard makes a 500."""
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
+    for kind in _REFUSALS:
+        app.add_exception_handler(kind, _refusal)
     app.add_exception_handler(DatabaseUnavailable, _database_away)
     # What a statement itself ran into, a lock that was not let go or a full disk, passes like an outage.
     app.add_exception_handler(psycopg2.OperationalError, _database_away)
@@ -79,6 +89,11 @@ def install_handlers(app: FastAPI) -> None:
 def _api_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ApiError)  # noqa: S101 - registered for this class only, here and below
     return JSONResponse(error.body, error.status, headers=error.headers)
+
+
+def _refusal(_request: Request, error: Exception) -> JSONResponse:
+    status, code = next(_REFUSALS[kind] for kind in type(error).__mro__ if kind in _REFUSALS)
+    return JSONResponse(error_body(code, _as_text(str(error), 1_000)), status)
 
 
 def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
@@ -92,9 +107,9 @@ def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(error_body("invalid_request", message, details[:50]), HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
-def _as_text(text: str) -> str:
+def _as_text(text: str, limit: int = 200) -> str:
     """Return what a request named, such that it can be answered: short, and without half characters."""
-    return text[:200].encode("utf-8", "replace").decode("utf-8")
+    return text[:limit].encode("utf-8", "replace").decode("utf-8")
 
 
 def _http_error(request: Request, error: Exception) -> JSONResponse:

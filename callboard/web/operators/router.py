@@ -1,0 +1,12 @@
+"""The addresses below /api/v1, closed to whoever does not bear API_TOKEN."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends
+
+from callboard.web.access import require_token
+from callboard.web.operators import audit, schedules
+
+router = APIRouter(prefix="/api/v1", dependencies=[Depends(require_token)])
+for module in (schedules, audit):
+    router.include_router(module.router)

@@ -1,0 +1,102 @@
+"""/api/v1: closed without the token, one shape of pages and errors, every change with its name and reason."""
+
+from __future__ import annotations
+
+import psycopg2
+import pytest
+
+from callboard.errors import InvalidRequest
+from callboard.ops.audit import Operator, record
+from callboard.web.operators.asking import decode_cursor, encode_cursor
+
+
+@pytest.fixture
+def schedule(api):
+    with api.service.pool.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO callboard.schedules "
+            "(schedule_name, actor_name, queue_name, cron, timezone, catch_up, next_at) "
+            "VALUES ('nightly', 'send_email', 'emails', '0 3 * * *', 'UTC', 'latest', now() + interval '1 hour')"
+        )
+    return "nightly"
+
+
+def changes(api, **query):
+    answer = api.get("/api/v1/audit", params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@pytest.mark.parametrize("path", ["/api/v1/audit", "/api/v1/schedules"])
+def test_without_the_token_nothing_is_told(api, path):
+    assert api.get(path, token=None).status_code == 401
+    assert api.get(path, token="wrong").status_code == 401
+    assert api.post("/api/v1/schedules/nightly/pause", {}, token=None).status_code == 401
+
+
+def test_a_change_is_kept_with_who_asked_and_why(api, schedule):
+    # When a schedule is paused, twice, and resumed by somebody unnamed
+    body = {"reason": "the mail server moves"}
+    for changed in ([schedule], []):
+        answer = api.post(f"/api/v1/schedules/{schedule}/pause", body, headers={"X-Operator": "ann"})
+        assert (answer.status_code, answer.json()) == (200, {"changed": changed})
+    [item] = [each for each in api.get("/api/v1/schedules").json()["items"] if each["name"] == schedule]
+    assert item["is_paused"] is True
+    assert api.post(f"/api/v1/schedules/{schedule}/resume", {}).json() == {"changed": [schedule]}
+    # Then each change is one row
+    rows = changes(api)["items"]
+    assert [(row["action"], row["operator"], row["via"], row["reason"]) for row in rows] == [
+        ("schedules resume", "api", "api", None),
+        ("schedules pause", "ann", "api", "the mail server moves"),
+    ]
+
+
+def test_a_schedule_is_run_now(api, schedule):
+    sent = api.post(f"/api/v1/schedules/{schedule}/run", {}).json()["message_id"]
+    with api.service.pool.cursor() as cursor:
+        cursor.execute("SELECT queue_name, actor_name FROM dramatiq.queue WHERE message_id = %s", (sent,))
+        assert cursor.fetchall() == [("emails", "send_email")]
+
+
+def test_an_unknown_name_lists_the_known_ones(api, schedule):
+    answer = api.post("/api/v1/schedules/nightlyy/run", {})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    assert "'nightlyy'" in answer.json()["error"]["message"] and "nightly" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("body", [{"reason": "\0"}, {"reason": "x" * 1001}, {"reasn": "typo"}, [], None])
+def test_a_body_with_a_typo_changes_nothing(api, schedule, body):
+    answer = api.post(f"/api/v1/schedules/{schedule}/pause", body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+    assert changes(api)["items"] == []
+
+
+def test_pages_hold_every_change_once(api, database_url):
+    with psycopg2.connect(database_url) as connection, connection.cursor() as cursor:
+        for number in range(5):
+            record(cursor, Operator("ann", "cli"), "dead retry", filter={}, count=number)
+    connection.close()
+    counts, cursor = [], None
+    for _ in range(3):
+        page = changes(api, limit=2, **({"cursor": cursor} if cursor else {}))
+        counts += [row["count"] for row in page["items"]]
+        cursor = page["next_cursor"]
+    assert (counts, cursor) == ([4, 3, 2, 1, 0], None)
+    assert len(changes(api, action="dead", since="1h")["items"]) == 5
+    assert changes(api, action="queues")["items"] == []
+
+
+@pytest.mark.parametrize(
+    "query", [{"cursor": "x"}, {"cursor": encode_cursor("a")}, {"since": "tomorrow"}, {"limit": 0}, {"limit": 1001}]
+)
+def test_a_question_that_cannot_be_meant_is_named(api, query):
+    answer = api.get("/api/v1/audit", params=query)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "=", "ä", "W10", encode_cursor(1, 2), encode_cursor(-1), encode_cursor(2**63), encode_cursor(True)]
+)
+def test_a_cursor_of_others_is_refused(text):
+    with pytest.raises(InvalidRequest, match="none of ours"):
+        decode_cursor(text, int)
