@@ -19,7 +19,7 @@ from callboard.broker.claiming import EMPTY_LEVEL_S, SESSION_SETTINGS, Claimer
 from callboard.broker.completions import Completions
 from callboard.broker.delivery import Claim, Delivery, set_current_delivery
 from callboard.broker.doorbell import Doorbell
-from callboard.broker.liveness import Liveness
+from callboard.broker.liveness import Liveness, unregister_parameters
 from callboard.broker.verdict import Outcome, Verdict
 from callboard.db import connect
 from callboard.errors import PermanentError, Postponed
@@ -142,7 +142,7 @@ class Process:
 
     def leave(self) -> None:
         """Say goodbye, as a process that stops in order."""
-        self.liveness._execute("workers/unregister", {"worker_id": self.worker_id})
+        self.liveness._execute("workers/unregister", unregister_parameters(self.worker_id))
 
     def die(self) -> list[int]:
         """Drop every connection without a word; return the backends that end with it."""
