@@ -2,7 +2,8 @@
 
 Python raises an exception that one thread sets for another wherever that one is. In Dramatiq's own code after the
 actor it would end the thread for good, and in the next message it would stop the wrong one. So it is set only while
-the actor itself runs, and taken back where the actor was faster.
+the actor itself runs, once for each run, and taken back where the actor was faster: a second one could come while the
+first one is being dealt with, where nothing catches it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dramatiq.middleware import Interrupt, raise_thread_exception
 
 
 class Interruption:
-    """The way into one running actor; opened and closed by the thread that runs it."""
+    """The way into one run of an actor, for one exception; opened and closed by the thread that runs it."""
 
     __slots__ = ("_lock", "_thread_id", "_was_used")
 
@@ -33,9 +34,9 @@ class Interruption:
         self._thread_id = threading.get_ident()
 
     def interrupt(self, kind: type[Interrupt]) -> bool:
-        """Raise an exception of this kind in the actor; return whether it runs."""
+        """Raise an exception of this kind in the actor; False where it does not run, or was interrupted before."""
         with self._lock:
-            if self._thread_id is None:
+            if self._thread_id is None or self._was_used:
                 return False
             self._was_used = True
             raise_thread_exception(self._thread_id, kind)

@@ -44,10 +44,13 @@ class Stopping:
         self._side = side
         self._worker = worker
         self._grace_s = 0.0
+        #: When the stop began, and when somebody outside of this process asked for it.
+        self._began_clock: float | None = None
         self._heard_clock: float | None = None
         #: The process is Dramatiq's worker process, and not somebody's program that runs a Worker.
         self.is_own_process = False
         self._is_replacement = False
+        self._awaits_own_signal = False
 
     def install(self) -> None:
         """Put ourselves in front of Worker.stop() and, in a process of Dramatiq's command, of its signal handlers."""
@@ -74,7 +77,8 @@ class Stopping:
     def begin_replacement(self) -> None:
         """Let this process end as if it was told to, but with a code that says why; safe from any thread."""
         self._is_replacement = True
-        if self._heard_clock is None:
+        if self._began_clock is None and not self._awaits_own_signal:
+            self._awaits_own_signal = True
             os.kill(os.getpid(), signal.SIGTERM)
 
     def drain(self) -> None:
@@ -83,7 +87,7 @@ class Stopping:
         What is stuck is not waited for and not handed back: it would do the same to the next process, uncounted.
         """
         # From the signal on, not from when Dramatiq's main loop saw it: whoever sent it counts so too.
-        began_clock = time.monotonic() if self._heard_clock is None else self._heard_clock
+        began_clock = time.monotonic() if self._began_clock is None else self._began_clock
         until = began_clock + self._grace_s
         while any(d.stuck_note is None for d in self._side.held()) and time.monotonic() < until:
             if not any(thread.is_alive() for thread in self._worker.workers):
@@ -95,16 +99,26 @@ class Stopping:
     def _heard_by(self, theirs: Callable[[int, FrameType | None], Any]) -> Callable[[int, FrameType | None], None]:
         # A handler runs between two instructions of the main thread, which may hold any lock. So it takes none itself.
         def hear(number: int, frame: FrameType | None) -> None:
-            now = time.monotonic()
-            if self._heard_clock is None:
-                self._heard_clock = now
-                self._side.stop_claiming_soon()
-            elif now - self._heard_clock < SAME_SIGNAL_S:
-                return
-            else:
+            if self._is_told_twice():
                 leaving = threading.Thread(target=self._side.leave, name="callboard-leaving", daemon=True)
                 leaving.start()
                 leaving.join(LEAVE_TIMEOUT_S)
+            elif self._began_clock is None:
+                self._began_clock = time.monotonic()
+                self._side.stop_claiming_soon()
+            else:
+                return
             theirs(number, frame)
 
         return hear
+
+    def _is_told_twice(self) -> bool:
+        """Note a signal, and tell whether somebody outside of this process had asked for its end before."""
+        now = time.monotonic()
+        if self._awaits_own_signal:
+            self._awaits_own_signal = False
+        elif self._heard_clock is None:
+            self._heard_clock = now
+        else:
+            return now - self._heard_clock >= SAME_SIGNAL_S
+        return False
