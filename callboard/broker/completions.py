@@ -290,5 +290,9 @@ def write_verdicts(
 
 def _outcomes(verdicts: Sequence[Verdict], rows: Sequence[Sequence[Any]]) -> dict[int, Outcome]:
     """Return the outcome at commit of each lease; rows are a lease id and, after some statements, is_discarded."""
-    asked = {verdict.lease_id: verdict.outcome for verdict in verdicts}
-    return {row[0]: Outcome.DISCARDED if True in row[1:2] else asked[row[0]] for row in rows}
+    discarded = {row[0]: True in row[1:2] for row in rows}
+    return {
+        verdict.lease_id: Outcome.DISCARDED if discarded[verdict.lease_id] else verdict.outcome
+        for verdict in verdicts
+        if verdict.lease_id in discarded
+    }

@@ -1,4 +1,5 @@
--- Move queued messages, which the caller has locked, to the history as discarded. Uses the primary key. Returns the ids.
+-- Move queued messages, which the caller has locked, to the history as discarded. Uses the primary key.
+-- Returns the ids.
 WITH cancelled AS (
     DELETE FROM dramatiq.queue WHERE message_id = ANY(%(message_ids)s::uuid[]) AND state = 'queued' RETURNING queue.*
 )

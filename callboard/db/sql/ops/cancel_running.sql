@@ -1,4 +1,5 @@
--- Ask running messages, which the caller has locked, to stop; the heartbeat of their workers reads it. A second time changes nothing.
+-- Ask running messages, which the caller has locked, to stop; the heartbeat of their workers reads it. A second time
+-- changes nothing.
 -- Uses the primary key. Returns the ids.
 WITH asked AS (
     UPDATE dramatiq.queue SET cancel_asked_at = coalesce(cancel_asked_at, now())

@@ -1,5 +1,5 @@
--- Put messages back into their queues: after a failure (retry), to run later (postponed) or unstarted (released); but move
--- to the history what an operator cancelled while it ran, whichever of these it was.
+-- Put messages back into their queues: after a failure (retry), to run later (postponed) or unstarted (released). What an
+-- operator cancelled while it ran goes to the history instead, whichever of these it was.
 -- A release is not an attempt. Fenced like end_done. held locks first, so that a cancellation that comes at the same
 -- moment is seen: no row of another table would be.
 -- Returns the leases that still held, and whether each message was discarded.
@@ -53,7 +53,8 @@ WITH verdict AS (
     INSERT INTO callboard.attempts (
         message_id, generation, attempt, outcome, worker_id, started_at, error_class, error_message, traceback, reason)
     SELECT
-        message_id, generation, attempt, outcome, %(worker_id)s, started_at, error_class, error_message, traceback, reason
+        message_id, generation, attempt, outcome, %(worker_id)s, started_at, error_class, error_message, traceback,
+        reason
     FROM requeued
     WHERE outcome <> 'released'
     UNION ALL

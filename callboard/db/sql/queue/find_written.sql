@@ -1,5 +1,5 @@
--- Find the verdicts that are written already, by a commit whose answer was lost: ends in the history by their lease, the
--- others among the attempts by worker and beginning. A release leaves no trace to be found.
+-- Find the verdicts that are written already, by a commit whose answer was lost: ends in the history by their lease,
+-- the others among the attempts by worker and beginning. A release leaves no trace to be found.
 -- Uses message_history_id_idx and the primary key of attempts. Returns their lease ids, and whether the
 -- message was discarded.
 SELECT verdict.lease_id, EXISTS (

@@ -3,7 +3,7 @@
 -- hours. The leader's connection also holds its liveness lock, which tells whose it is. All in one, because every
 -- worker says it every second or two. Who leads also sweeps out what was asked of messages that ended meanwhile; both
 -- looks at cancellations are at a table that is nearly always empty.
--- Returns whether this worker's row is still there, whether it leads, and which messages of it an operator asked to stop.
+-- Returns whether this worker's row is still there, whether it leads, and which of its messages are asked to stop.
 WITH beat AS (
     UPDATE callboard.workers SET beat_at = now(), suspected_at = NULL, rss_bytes = %(rss_bytes)s
     WHERE worker_id = %(worker_id)s
