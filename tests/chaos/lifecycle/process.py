@@ -90,6 +90,7 @@ class Process:
             threads=1,
             on_rescue=lambda queue, _actor, outcome, cause: self.rescued.append((queue, outcome, cause)),
             on_forgotten=self._forget_leases,
+            on_cancelled=self._hear_cancelled,
         )
         self.liveness._stopping = _OneTurn()
         self.rescued: list[tuple[str, str, str]] = []
@@ -135,6 +136,12 @@ class Process:
     def _forget_leases(self) -> None:
         self.is_forgotten = True
         self.release_unstarted()
+
+    def _hear_cancelled(self, message_ids: Sequence[str]) -> None:
+        for delivery in list(self.held.values()):
+            if delivery.message_id in message_ids:
+                delivery.is_cancelled = True
+                self.broker.release(delivery)  # Unless it has started.
 
     def release_unstarted(self) -> None:
         for delivery in list(self.held.values()):

@@ -92,7 +92,8 @@ def test_a_worker_that_leaves_a_stuck_message_behind_is_found_dead(db, worker_id
     register(db, worker_id)
     db(
         "INSERT INTO dramatiq.queue (message_id, queue_name, message, state, attempt, lease_id, worker_id) "
-        "SELECT gen_random_uuid(), 'jobs', '{\"actor_name\": \"job\"}', 'running', 1, n, %s FROM generate_series(1, 2) n",
+        "SELECT gen_random_uuid(), 'jobs', '{\"actor_name\": \"job\"}', 'running', 1, n, %s "
+        "FROM generate_series(1, 2) AS n",
         worker_id,
     )
     db(sql("workers/unregister"), **unregister_parameters(worker_id, [(2, "It ran for 99 s.")]))
