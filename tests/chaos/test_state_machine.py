@@ -128,7 +128,6 @@ FAULTS = {
     "a claim is handed back at once": ("workers/reclaim.sql", "interval '10 seconds'", "interval '0 seconds'"),
     "a cancelled message is tried again": ("queue/end_requeue.sql", "queue.cancel_asked_at IS NOT NULL", "false"),
     "a cancelled message is rescued": ("workers/rescue.sql", "queue.cancel_asked_at IS NOT NULL", "false"),
-    "a cancelled message is handed back": ("workers/unregister.sql", "queue.cancel_asked_at IS NOT NULL", "false"),
     "a goodbye counts as an attempt": ("workers/unregister.sql", "attempt = attempt - 1", "attempt = attempt"),
 }  # fmt: skip
 
