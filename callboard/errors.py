@@ -13,6 +13,7 @@ CallboardError
 ├── TemporaryError          try again later: retried within the limits
 └── PermanentError          will never succeed: dead letter at once
 Postponed                   not a failure: run later, counts no retry (a pause, a rate limit, a provider that is down)
+Cancelled                   not an Exception: raised in the thread whose message an operator cancels
 
 Whether a failure is temporary or permanent is its class, nowhere a string. Exceptions that are
 neither (a bug, a library's own error) count as temporary.
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import dramatiq.errors
 from dramatiq.errors import Retry
-from dramatiq.middleware import MiddlewareError
+from dramatiq.middleware import Interrupt, MiddlewareError
 
 # Dramatiq 2 renamed it, and warns of the old name.
 if TYPE_CHECKING or not hasattr(dramatiq.errors, "BrokerConnectionError"):
@@ -120,3 +121,14 @@ class Postponed(Retry, MiddlewareError):
         """Return how long to wait from now, never negative."""
         wait = self.until - now if self.until is not None else timedelta(seconds=self.wait_s or 0)
         return max(wait, timedelta(0))
+
+
+class Cancelled(Interrupt):
+    """An operator asks the running message to stop.
+
+    Raised in the middle of the actor, wherever it is. It is no Exception, so that nothing but a bare except or a
+    finally stands in its way; an actor may catch it to clean up, and raises it again.
+    """
+
+    def __str__(self) -> str:
+        return "An operator cancelled the message while it ran."

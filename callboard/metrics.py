@@ -18,7 +18,7 @@ RUN_BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600)
 ENQUEUED = Counter("callboard_messages_enqueued_total", "Messages this process sent.", ["queue", "actor"])
 ENDED = Counter(
     "callboard_messages_total",
-    "Attempts by outcome, counted at commit: done, retry, dead, postponed, released, lost.",
+    "Attempts by outcome, counted at commit: done, retry, dead, postponed, released, discarded, lost.",
     ["queue", "actor", "outcome"],
 )
 RETRIES = Counter("callboard_retries_total", "Failed attempts that will be tried again.", ["queue", "actor"])

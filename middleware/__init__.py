@@ -16,7 +16,6 @@ from dramatiq.middleware import (
     Middleware,
     Pipelines,
     ShutdownNotifications,
-    TimeLimit,
 )
 from dramatiq.results import Results
 
@@ -26,9 +25,10 @@ from .dead_letters import DeadLetters
 from .log_context import LogContext
 from .metrics import Metrics
 from .retry_limits import RetryLimits
+from .time_limits import TimeLimits
 from .worker_boot import WorkerBoot, WorkerStart
 
-__all__ = ["DeadLetters", "LogContext", "Metrics", "RetryLimits", "WorkerBoot", "WorkerStart", "stack"]
+__all__ = ["DeadLetters", "LogContext", "Metrics", "RetryLimits", "TimeLimits", "WorkerBoot", "WorkerStart", "stack"]
 
 
 def stack(max_retries_of: Callable[[str], int], start: Callable[[], WorkerStart]) -> list[Middleware]:
@@ -43,9 +43,9 @@ def stack(max_retries_of: Callable[[str], int], start: Callable[[], WorkerStart]
         WorkerBoot(start),
         # Looks at the verdict the ones below have set.
         DeadLetters(),
-        # Dramatiq's own, unchanged.
+        # Dramatiq's own, but for the time limit, which holds.
         AgeLimit(),
-        TimeLimit(),
+        TimeLimits(),
         ShutdownNotifications(),
         CurrentMessage(),
         Results(backend=PostgresResults()),

@@ -43,6 +43,9 @@ class LogContext(Middleware):
         if decision and decision.outcome is Outcome.POSTPONED:
             log.info("message postponed", run_ms=run_ms, reason=decision.reason, wait_s=round(decision.wait_s, 1))
             return
+        if decision and decision.outcome is Outcome.DISCARDED:
+            log.info("message discarded", run_ms=run_ms, error_class=type(exception).__name__)
+            return
         log.warning(
             "message failed",
             run_ms=run_ms,

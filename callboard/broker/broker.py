@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dramatiq import Message
+from dramatiq import Actor, Message
 from dramatiq.errors import QueueJoinTimeout
 from dramatiq.middleware import Middleware, SkipMessage
 from dramatiq.results import Results
@@ -24,17 +24,19 @@ from callboard.broker.consumer import PostgresConsumer
 from callboard.broker.defaults import default_middleware, refuse_stock_options
 from callboard.broker.delivery import Delivery, current_delivery, set_current_delivery
 from callboard.broker.hooks import HookedBroker
+from callboard.broker.interruptible import make_interruptible
+from callboard.broker.options import wrong_span
 from callboard.broker.outgoing import OutgoingRow
 from callboard.broker.results import PostgresResults
 from callboard.broker.schedules import check_schedules
-from callboard.broker.sending import Sender, store_in
+from callboard.broker.sending import Sender, as_stored, kept_in, store_in, with_messages
 from callboard.broker.standalone import StandaloneConsumer
 from callboard.broker.verdict import DeadReason, Decision, Outcome
 from callboard.broker.work_queue import WorkQueue
 from callboard.broker.worker_side import WorkerSide
 from callboard.db import Pool, sql
 from callboard.db import schema as db_schema
-from callboard.errors import BrokerUnavailable, DatabaseUnavailable, InvalidMessage
+from callboard.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable, InvalidMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,14 @@ class PostgresBroker(HookedBroker):
             if self._worker is not None:
                 self._worker.add_queue(queue_name)
 
+    def declare_actor(self, actor: Actor[Any, Any]) -> None:
+        """Declare an actor. Raises: ConfigurationError for options that cannot be meant."""
+        if wrong := wrong_span(actor.options):
+            raise ConfigurationError(f"Actor {actor.actor_name!r} {wrong}")
+        super().declare_actor(actor)
+        if self._worker is not None:
+            make_interruptible(actor)
+
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         """Store a message, to run after delay ms.
 
@@ -126,8 +136,8 @@ class PostgresBroker(HookedBroker):
         try:
             stored_id = self._sender.store(row)
         except BrokerUnavailable as error:
-            raise _with_messages(error, message, [message]) from error.__cause__
-        message = _as_stored(message, stored_id)
+            raise with_messages(error, message, [message]) from error.__cause__
+        message = as_stored(message, stored_id)
         self.emit_after("enqueue", message, delay)
         return message
 
@@ -140,9 +150,9 @@ class PostgresBroker(HookedBroker):
         """Store many messages in one transaction; see callboard.send_many()."""
         batch: list[Message[Any]] = []
         try:
-            taken = self._sender.store_many(self._rows(_kept_in(batch, messages), delay))
+            taken = self._sender.store_many(self._rows(kept_in(batch, messages), delay))
         except DatabaseUnavailable as error:
-            raise _with_messages(error, batch, batch) from error.__cause__
+            raise with_messages(error, batch, batch) from error.__cause__
         return self._sent(batch, taken, delay)
 
     def _rows(self, messages: Iterable[Message[Any]], delay: int | None) -> Iterator[OutgoingRow]:
@@ -155,7 +165,7 @@ class PostgresBroker(HookedBroker):
     def _sent(self, messages: Iterable[Message[Any]], taken: dict[str, str], delay: int | None) -> list[Message[Any]]:
         sent = [*messages]
         if taken:
-            sent = [_as_stored(message, taken.get(message.message_id, message.message_id)) for message in sent]
+            sent = [as_stored(message, taken.get(message.message_id, message.message_id)) for message in sent]
         self.emit_enqueued(sent, delay)
         return sent
 
@@ -212,6 +222,9 @@ class PostgresBroker(HookedBroker):
         delivery = args[0] if args and isinstance(args[0], Delivery) else None
         if delivery is not None and signal in ("process_message", "skip_message"):
             delivery.is_finishing = True
+            if delivery.is_cancelled and kwargs.get("exception") is not None:
+                # However its middleware decides: so that a failure is stored for whoever waits for its result.
+                delivery.fail()
         try:
             super().emit_after(signal, *args, **kwargs)
         finally:
@@ -295,23 +308,3 @@ class PostgresBroker(HookedBroker):
         """Discard the waiting messages of every declared queue."""
         for queue_name in self.queues:
             self.flush(queue_name)
-
-
-def _kept_in(batch: list[Message[Any]], messages: Iterable[Message[Any]]) -> Iterator[Message[Any]]:
-    for message in messages:
-        batch.append(message)
-        yield message
-
-
-def _with_messages(error: DatabaseUnavailable, carried: Any, messages: Iterable[Message[Any]]) -> BrokerUnavailable:
-    """Return the error with its messages, which from now on look into the history too when they are sent again."""
-    for message in messages:
-        object.__setattr__(message, "may_be_stored", True)
-    return BrokerUnavailable(str(error), carried)
-
-
-def _as_stored(message: Message[Any], stored_id: str) -> Message[Any]:
-    """Return the message, or a copy with the id of the one that holds its place."""
-    if stored_id == message.message_id:
-        return message
-    return message.copy(message_id=stored_id)

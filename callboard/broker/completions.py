@@ -47,6 +47,7 @@ _STATEMENTS = {
     Outcome.RETRY: "queue/end_requeue",
     Outcome.POSTPONED: "queue/end_requeue",
     Outcome.RELEASED: "queue/end_requeue",
+    Outcome.DISCARDED: "queue/end_requeue",
     Outcome.DEAD: "queue/end_dead",
 }
 END_DONE = Prepared(
@@ -62,7 +63,7 @@ class Completions:
     """The verdicts of one worker process.
 
     on_written is called after each commit with every verdict and its outcome at commit, which is LOST where the
-    lease had passed on.
+    lease had passed on, and DISCARDED where an operator's cancellation came first.
     """
 
     def __init__(
@@ -245,14 +246,14 @@ class Completions:
             held |= self._find_written(cursor, [verdict for verdict in batch if verdict.lease_id not in held])
             self._connection.commit()
         self._unanswered.difference_update(verdict.lease_id for verdict in batch)
-        return [(verdict, verdict.outcome if verdict.lease_id in held else Outcome.LOST) for verdict in batch]
+        return [(verdict, held.get(verdict.lease_id, Outcome.LOST)) for verdict in batch]
 
-    def _find_written(self, cursor: Any, verdicts: Sequence[Verdict]) -> set[int]:
+    def _find_written(self, cursor: Any, verdicts: Sequence[Verdict]) -> dict[int, Outcome]:
         """Tell verdicts of a try whose answer was lost from those whose lease was: the rows are gone for both."""
         if not (unanswered := [verdict for verdict in verdicts if verdict.lease_id in self._unanswered]):
-            return set()
+            return {}
         cursor.execute(sql("queue/find_written"), {**fence(unanswered), "worker_id": self._worker_id})
-        return {row[0] for row in cursor.fetchall()}
+        return _outcomes(unanswered, cursor.fetchall())
 
     def _drop_connection(self) -> None:
         if self._connection is not None:
@@ -260,12 +261,17 @@ class Completions:
             self._connection = None
 
 
-def write_verdicts(cursor: Any, verdicts: Sequence[Verdict], worker_id: str, *, is_prepared: bool = False) -> set[int]:
-    """Write verdicts and what comes with them in the caller's transaction; return the leases that still held.
+def write_verdicts(
+    cursor: Any, verdicts: Sequence[Verdict], worker_id: str, *, is_prepared: bool = False
+) -> dict[int, Outcome]:
+    """Write verdicts and what comes with them in the caller's transaction.
+
+    Returns the leases that still held, each with what became of its message: what was asked for, or DISCARDED where an
+    operator had cancelled it.
 
     is_prepared is for connections of our own, straight to Postgres.
     """
-    held: set[int] = set()
+    held: dict[int, Outcome] = {}
     groups: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         groups.setdefault(_STATEMENTS[verdict.outcome], []).append(verdict)
@@ -275,8 +281,18 @@ def write_verdicts(cursor: Any, verdicts: Sequence[Verdict], worker_id: str, *, 
             END_DONE.execute(cursor, parameters)
         else:
             cursor.execute(sql(name), parameters)
-        held.update(row[0] for row in cursor.fetchall())
+        held |= _outcomes(group, cursor.fetchall())
     with_effects = [verdict for verdict in verdicts if verdict.has_effects and verdict.lease_id in held]
     if with_effects:
         write_effects(cursor, with_effects)
     return held
+
+
+def _outcomes(verdicts: Sequence[Verdict], rows: Sequence[Sequence[Any]]) -> dict[int, Outcome]:
+    """Return the outcome at commit of each lease; rows are a lease id and, after some statements, is_discarded."""
+    discarded = {row[0]: True in row[1:2] for row in rows}
+    return {
+        verdict.lease_id: Outcome.DISCARDED if discarded[verdict.lease_id] else verdict.outcome
+        for verdict in verdicts
+        if verdict.lease_id in discarded
+    }

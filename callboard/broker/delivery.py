@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dramatiq import Message
 from dramatiq.broker import MessageProxy
 
+from callboard.broker.interruption import Interruption
 from callboard.broker.verdict import AttemptError, DeadReason, Decision, Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -73,6 +74,12 @@ class Delivery(MessageProxy):
         self.is_finishing = False
         #: The verdict is given, or the lease handed back: whatever comes later changes nothing.
         self.is_ended = False
+        #: How other threads stop its actor.
+        self.interruption = Interruption()
+        #: An operator asked it to stop: unless its actor returns, it ends as discarded.
+        self.is_cancelled = False
+        #: Why it is given up with its process, which nothing but its end can free of it; None: it is not.
+        self.stuck_note: str | None = None
         # A thread that takes the message up and a shutdown that hands it back may come at the same moment.
         self._lock = threading.Lock()
 
@@ -165,7 +172,7 @@ class Delivery(MessageProxy):
     def verdict(self) -> Verdict:
         """Snapshot the attempt's fate; Dramatiq clears the exception right after the ack."""
         error = self._exception
-        decision = self.decision or self._undecided(error)
+        decision = self._cancelled(error) or self.decision or self._undecided(error)
         return Verdict(
             message_id=self.claim.message_id,
             queue_name=self.claim.queue_name,
@@ -178,8 +185,10 @@ class Delivery(MessageProxy):
             wait_s=decision.wait_s,
             reason=decision.reason,
             retries=decision.retries,
-            # Only a retry changes the options; the stored message serves all other fates.
-            message=_encoded(self._message) if decision.outcome is Outcome.RETRY else None,
+            # Other fates leave the options as they were; the stored message serves them.
+            message=_encoded(self._message)
+            if decision.outcome is Outcome.RETRY or decision.is_message_changed
+            else None,
             error=None if error is None else AttemptError.of(error),
             # Where the next stage can never be stored, nothing else that hooks sent for a success is true either.
             followups=() if decision.reason == DeadReason.INVALID else tuple(self.followups),
@@ -197,6 +206,10 @@ class Delivery(MessageProxy):
             outcome=Outcome.RELEASED,
             started_at=self.started_at,
         )
+
+    def _cancelled(self, error: BaseException | None) -> Decision | None:
+        """Decide for a message that an operator cancelled: whatever it failed with, it does not come back."""
+        return Decision(Outcome.DISCARDED) if self.is_cancelled and (error is not None or self.failed) else None
 
     def _undecided(self, error: BaseException | None) -> Decision:
         """Decide for a message no middleware decided about: a failure never counts as done."""

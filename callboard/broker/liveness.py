@@ -20,6 +20,7 @@ import psycopg2
 from callboard import __version__
 from callboard.broker.expiry import Expiry
 from callboard.broker.hearing import Hearing
+from callboard.broker.memory import resident_bytes
 from callboard.broker.schedules import Schedule
 from callboard.broker.scheduling import TICK_MIN_S, Clock, SendListener
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, schema, sql
@@ -53,8 +54,9 @@ class Liveness:
     """One worker process's life as the database sees it.
 
     on_rescue(queue_name, actor_name, outcome, cause) is called on the leader for each message taken back;
-    on_forgotten() when this process finds that it was taken for dead. schedules are what this process declares;
-    on_send tells of each message that the leader sends for one (scheduling.py).
+    on_forgotten() when this process finds that it was taken for dead; on_cancelled(message_ids) at each beat while an
+    operator asks messages of this process to stop. schedules are what this process declares; on_send tells of each
+    message that the leader sends for one (scheduling.py).
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Liveness:
         threads: int,
         on_rescue: RescueListener,
         on_forgotten: Callable[[], None],
+        on_cancelled: Callable[[Sequence[str]], None] = lambda _message_ids: None,
         hearing: Hearing | None = None,
         schedules: Sequence[Schedule] = (),
         on_send: SendListener = lambda _moment, _message: None,
@@ -78,6 +81,7 @@ class Liveness:
         self.threads = threads
         self._on_rescue = on_rescue
         self._on_forgotten = on_forgotten
+        self._on_cancelled = on_cancelled
         self._hearing = hearing
         self._expiry = Expiry(self._execute)
         self._clock = Clock(self._execute, schedules, on_send)
@@ -105,25 +109,29 @@ class Liveness:
     def start(self) -> None:
         self.thread.start()
 
-    def stop(self) -> None:
-        """Leave: hand back what still runs, forget the row, free the lock."""
+    def stop(self, stuck: Sequence[tuple[int, str]] = ()) -> None:
+        """Leave: hand back what still runs, forget the row, free the lock.
+
+        stuck: lease and note of each message that is given up instead. With one of them the row stays, without its
+        lock: the leader finds the worker dead and counts it as lost.
+        """
         self._stopping.set()
         self.thread.join(CALL_TIMEOUT_S)
         try:
             if self._connection is not None:
-                self._execute("workers/unregister", {"worker_id": self._worker_id})
+                self._execute("workers/unregister", unregister_parameters(self._worker_id, stuck))
         except (DatabaseUnavailable, psycopg2.Error, TimeoutError):
             log.warning("worker could not say goodbye; its messages run again in a few seconds")
         finally:
             self._disconnect()
 
-    def leave(self) -> None:
+    def leave(self, stuck: Sequence[tuple[int, str]] = ()) -> None:
         """Leave at once, on a connection of its own: the thread may be in the middle of a call, or hang in one."""
         self._is_leaving = True
         try:
             opened = connect(self._url(), application_name="callboard leaving", autocommit=True)
             with closing(opened), deadline(opened, CALL_TIMEOUT_S), opened.cursor() as cursor:
-                cursor.execute(sql("workers/unregister"), {"worker_id": self._worker_id})
+                cursor.execute(sql("workers/unregister"), unregister_parameters(self._worker_id, stuck))
         except (DatabaseUnavailable, psycopg2.Error, TimeoutError) as error:
             log.warning("worker could not say goodbye; its messages run again in a few seconds", error=str(error))
 
@@ -221,10 +229,19 @@ class Liveness:
         deposes = not self._leads and time.monotonic() - self._depose_clock > DEPOSE_INTERVAL_S
         if deposes:
             self._depose_clock = time.monotonic()
-        parameters = {"leads": self._leads, "channel": channel, "deposes": deposes, "beat_overdue_s": BEAT_OVERDUE_S}
-        is_known, leads, *_ = self._execute("workers/beat", {"worker_id": self._worker_id, **parameters})[0]
+        parameters = {
+            "worker_id": self._worker_id,
+            "rss_bytes": resident_bytes(),
+            "leads": self._leads,
+            "channel": channel,
+            "deposes": deposes,
+            "beat_overdue_s": BEAT_OVERDUE_S,
+        }
+        is_known, leads, cancelled, *_ = self._execute("workers/beat", parameters)[0]
         if self._hearing is not None and channel is not None:
             self._hearing.rung()
+        if cancelled:
+            self._on_cancelled(cancelled)
         return is_known, leads
 
     def _rescue(self) -> None:
@@ -247,3 +264,12 @@ class Liveness:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def unregister_parameters(worker_id: str, stuck: Sequence[tuple[int, str]] = ()) -> dict[str, Any]:
+    """Return the parameters of sql/workers/unregister.sql."""
+    return {
+        "worker_id": worker_id,
+        "stuck_lease_ids": [lease_id for lease_id, _ in stuck],
+        "stuck_notes": [note for _, note in stuck],
+    }

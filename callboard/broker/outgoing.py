@@ -12,6 +12,7 @@ import psycopg2
 from dramatiq import Message, get_encoder
 from dramatiq.encoder import JSONEncoder
 
+from callboard.broker.options import wrong_span
 from callboard.db import sql
 from callboard.db.prepared import Prepared
 from callboard.errors import BrokerUnavailable, CallboardError, InvalidMessage
@@ -84,7 +85,8 @@ class OutgoingRow(NamedTuple):
     def of(cls, message: Message[Any], *, delay_ms: float | None, default_priority: int) -> OutgoingRow:
         """Encode a message.
 
-        Raises: InvalidMessage when its arguments are no JSON, hold a NUL or a lone surrogate, or are too large.
+        Raises: InvalidMessage when its arguments are no JSON, hold a NUL or a lone surrogate, or are too large, and for
+        options that cannot be meant.
         """
         text = _text_of(message)
         options = message.options
@@ -95,6 +97,8 @@ class OutgoingRow(NamedTuple):
             raise _invalid(
                 message, f"has dedupe_key {dedupe_key!r}. Give a string of 1 to {DEDUPE_KEY_MAX} characters."
             )
+        if options and (wrong := wrong_span(options)):
+            raise _invalid(message, wrong)
         if delay_ms and not delay_ms <= TIME_MS_MAX:
             raise _invalid(message, f"has a delay of {delay_ms!r} ms. Give at most {TIME_MS_MAX}: ten years.")
         queue_name = message.queue_name

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 from dramatiq.encoder import Encoder
-from dramatiq.results import Missing, ResultBackend, ResultMissing, ResultTimeout
+from dramatiq.results import Missing, ResultBackend, ResultFailure, ResultMissing, ResultTimeout
 from dramatiq.results.backend import DEFAULT_TIMEOUT
 from dramatiq.results.result import wrap_exception, wrap_result
 
@@ -43,14 +44,25 @@ class PostgresResults(ResultBackend):
     def get_result(self, message: Any, *, block: bool = False, timeout: int | None = None) -> Any:
         """Return the result of a message. timeout is in ms, 10 s by default; a waiting call holds no connection.
 
-        Raises: ResultMissing (block=False), ResultTimeout, ResultFailure for a message that failed for good.
+        Raises: ResultMissing (block=False), ResultTimeout, ResultFailure for a message that failed for good or was
+        discarded.
         """
-        key = self.build_message_key(message)
+        parameters = {"key": self.build_message_key(message), "message_id": _uuid(message.message_id)}
         timeout_s = (DEFAULT_TIMEOUT if timeout is None else timeout) / 1000
-        value = look_until(lambda: self._find(key), timeout_s) if block else self._find(key)
-        if value is None:
+        found = look_until(lambda: self._look(parameters), timeout_s) if block else self._look(parameters)
+        if found is None:
             raise ResultTimeout(message) if block else ResultMissing(message)
-        return self.unwrap_result(self.encoder.decode(value))
+        value, is_discarded = found
+        if is_discarded:
+            text = f"Message {message.message_id} was discarded by an operator."
+            raise ResultFailure(text, "Cancelled", text)
+        return self.unwrap_result(self.encoder.decode(bytes(value)))
+
+    def _look(self, parameters: dict[str, Any]) -> tuple[Any, bool] | None:
+        with self.attachment.statement() as cursor:
+            cursor.execute(sql("results/find_of_message"), parameters)
+            found: tuple[Any, bool] | None = cursor.fetchone()
+        return found
 
     def store_result(self, message: Any, result: Any, ttl: int) -> None:
         """Store a result for ttl ms.
@@ -100,3 +112,11 @@ class PostgresResults(ResultBackend):
     def _get(self, message_key: str) -> Any:
         value = self._find(message_key)
         return Missing if value is None else self.encoder.decode(value)
+
+
+def _uuid(message_id: str) -> str | None:
+    """Return the id as Postgres takes it; a message of another broker may have any text for one."""
+    try:
+        return str(uuid.UUID(message_id))
+    except ValueError:
+        return None

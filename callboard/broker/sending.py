@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 import psycopg2
+from dramatiq import Message
 
 from callboard.broker.copying import INSERT_MAX, store_rows
 from callboard.broker.doorbell import Doorbell
@@ -120,6 +121,27 @@ def cursor_of(connection: Any) -> Any:
     if hasattr(connection, "exec_driver_sql"):
         connection = connection.connection  # A SQLAlchemy connection: the driver's own lies below.
     return connection.cursor()
+
+
+def kept_in(batch: list[Message[Any]], messages: Iterable[Message[Any]]) -> Iterator[Message[Any]]:
+    """Yield messages and keep them: a generator can be read once only."""
+    for message in messages:
+        batch.append(message)
+        yield message
+
+
+def with_messages(error: DatabaseUnavailable, carried: Any, messages: Iterable[Message[Any]]) -> BrokerUnavailable:
+    """Return the error with its messages, which from now on look into the history too when they are sent again."""
+    for message in messages:
+        object.__setattr__(message, "may_be_stored", True)
+    return BrokerUnavailable(str(error), carried)
+
+
+def as_stored(message: Message[Any], stored_id: str) -> Message[Any]:
+    """Return the message, or a copy with the id of the one that holds its place."""
+    if stored_id == message.message_id:
+        return message
+    return message.copy(message_id=stored_id)
 
 
 @contextmanager

@@ -159,10 +159,11 @@ class StandaloneConsumer(Consumer):
 
     def _write(self, verdict: Verdict) -> None:
         with self._broker.pool.cursor() as cursor:
-            is_ended = bool(write_verdicts(cursor, [verdict], self._worker_id))
-        if not is_ended:
+            held = write_verdicts(cursor, [verdict], self._worker_id)
+        outcome = held.get(verdict.lease_id, Outcome.LOST)
+        if outcome is Outcome.LOST:
             log.warning("late verdict ignored, lease was lost", message_id=verdict.message_id, verdict=verdict.outcome)
-        self._broker.emit_written([(verdict, verdict.outcome if is_ended else Outcome.LOST)])
+        self._broker.emit_written([(verdict, outcome)])
 
     def _disconnect(self) -> None:
         if self._connection is not None:

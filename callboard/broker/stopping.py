@@ -8,6 +8,7 @@ that what ran would count as lost with its worker.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -32,6 +33,8 @@ LEAVE_TIMEOUT_S = 3.0
 #: Time that Dramatiq gets to end threads which have nothing to run any more: they look once a second, ms.
 THREADS_END_MS = 2_000
 DRAIN_LOOK_S = 0.02
+#: Exit code of a process that left because of a message that nothing else could stop.
+EXIT_STUCK = 70
 
 
 class Stopping:
@@ -41,7 +44,13 @@ class Stopping:
         self._side = side
         self._worker = worker
         self._grace_s = 0.0
+        #: When the stop began, and when somebody outside of this process asked for it.
+        self._began_clock: float | None = None
         self._heard_clock: float | None = None
+        #: The process is Dramatiq's worker process, and not somebody's program that runs a Worker.
+        self.is_own_process = False
+        self._is_replacement = False
+        self._awaits_own_signal = False
 
     def install(self) -> None:
         """Put ourselves in front of Worker.stop() and, in a process of Dramatiq's command, of its signal handlers."""
@@ -51,6 +60,9 @@ class Stopping:
             # Dramatiq's own waits come after ours, for threads that idle by then or are given up.
             self._grace_s = timeout / 1000
             stock_stop(timeout=min(timeout, THREADS_END_MS))
+            if self._is_replacement:
+                self._worker.broker.close()
+                raise SystemExit(EXIT_STUCK)
 
         self._worker.stop = stop  # type: ignore[method-assign]
         if threading.current_thread() is not threading.main_thread():
@@ -60,13 +72,24 @@ class Stopping:
             # Whoever runs a Worker inside a program of his own decides himself what signals do.
             if callable(theirs) and getattr(theirs, "__module__", None) == "dramatiq.cli":
                 signal.signal(number, self._heard_by(theirs))
+                self.is_own_process = True
+
+    def begin_replacement(self) -> None:
+        """Let this process end as if it was told to, but with a code that says why; safe from any thread."""
+        self._is_replacement = True
+        if self._began_clock is None and not self._awaits_own_signal:
+            self._awaits_own_signal = True
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def drain(self) -> None:
-        """Wait for running messages until the grace is over, then hand back what still runs."""
+        """Wait for running messages until the grace is over, then hand back what still runs.
+
+        What is stuck is not waited for and not handed back: it would do the same to the next process, uncounted.
+        """
         # From the signal on, not from when Dramatiq's main loop saw it: whoever sent it counts so too.
-        began_clock = time.monotonic() if self._heard_clock is None else self._heard_clock
+        began_clock = time.monotonic() if self._began_clock is None else self._began_clock
         until = began_clock + self._grace_s
-        while self._side.held() and time.monotonic() < until:
+        while any(d.stuck_note is None for d in self._side.held()) and time.monotonic() < until:
             if not any(thread.is_alive() for thread in self._worker.workers):
                 break
             time.sleep(DRAIN_LOOK_S)
@@ -76,16 +99,26 @@ class Stopping:
     def _heard_by(self, theirs: Callable[[int, FrameType | None], Any]) -> Callable[[int, FrameType | None], None]:
         # A handler runs between two instructions of the main thread, which may hold any lock. So it takes none itself.
         def hear(number: int, frame: FrameType | None) -> None:
-            now = time.monotonic()
-            if self._heard_clock is None:
-                self._heard_clock = now
-                self._side.stop_claiming_soon()
-            elif now - self._heard_clock < SAME_SIGNAL_S:
-                return
-            else:
+            if self._is_told_twice():
                 leaving = threading.Thread(target=self._side.leave, name="callboard-leaving", daemon=True)
                 leaving.start()
                 leaving.join(LEAVE_TIMEOUT_S)
+            elif self._began_clock is None:
+                self._began_clock = time.monotonic()
+                self._side.stop_claiming_soon()
+            else:
+                return
             theirs(number, frame)
 
         return hear
+
+    def _is_told_twice(self) -> bool:
+        """Note a signal, and tell whether somebody outside of this process had asked for its end before."""
+        now = time.monotonic()
+        if self._awaits_own_signal:
+            self._awaits_own_signal = False
+        elif self._heard_clock is None:
+            self._heard_clock = now
+        else:
+            return now - self._heard_clock >= SAME_SIGNAL_S
+        return False

@@ -40,16 +40,27 @@ def completion() -> Iterator[Any]:
         with default_broker().pool.connection(COMPLETION_TIMEOUT_S) as connection:
             yield connection
         return
-    broker = delivery.broker
-    if broker.worker is None:
+    if delivery.broker.worker is None:
         raise LeaseLost(f"The worker has ended and handed message {delivery.message_id} back. Nothing was written.")
     if delivery.is_ended:
         raise CallboardError(
             f"Message {delivery.message_id} has ended already. Use completion() once, as the last step."
         )
+    was_interruptible = delivery.interruption.is_open
+    try:
+        yield from _completing(delivery.broker, delivery)
+    finally:
+        if was_interruptible:
+            delivery.interruption.open()
+
+
+def _completing(broker: PostgresBroker, delivery: Delivery) -> Iterator[Any]:
+    """Lend the connection, then end the message; from there on nobody interrupts this thread."""
     try:
         with broker.pool.connection(COMPLETION_TIMEOUT_S) as connection:
             yield connection
+            # Between the commit and its note here, an exception would give a message that is done another end.
+            delivery.interruption.close()
             verdict = _end(broker, delivery, connection)
     except DatabaseUnavailable:
         if not _ended_after_all(broker, delivery):

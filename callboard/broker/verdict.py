@@ -1,4 +1,4 @@
-"""What becomes of a message after an attempt: five fates, one frozen value, written later in a batch."""
+"""What becomes of a message after an attempt: six fates, one frozen value, written later in a batch."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class Outcome(StrEnum):
     DEAD = "dead"
     POSTPONED = "postponed"
     RELEASED = "released"
+    # An operator cancelled it while it ran.
+    DISCARDED = "discarded"
     # Not a verdict of ours: the lease had passed to another worker.
     LOST = "lost"
 
@@ -49,6 +51,8 @@ class Decision:
     reason: str | None = None
     #: Retries of the message from now on; None leaves the count as it is.
     retries: int | None = None
+    #: The message's options were changed, which is stored with a retry anyway.
+    is_message_changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,13 @@ from dramatiq.errors import ActorNotFound, DecodeError
 from callboard.broker.completions import Completions
 from callboard.broker.delivery import Claim, Delivery, verdict_of_no_message
 from callboard.broker.intake import UNWRITTEN_MAX, Intake
+from callboard.broker.interruptible import make_interruptible
 from callboard.broker.liveness import Liveness
 from callboard.broker.schedules import declared_on
 from callboard.broker.slots import Slots
 from callboard.broker.stopping import Stopping
 from callboard.broker.verdict import DeadReason, Outcome, Verdict
+from callboard.errors import Cancelled
 from callboard.log import get_logger
 
 if TYPE_CHECKING:
@@ -75,12 +77,15 @@ class WorkerSide:
             threads=self._slots.threads,
             on_rescue=broker.emit_rescued,
             on_forgotten=self._forget_leases,
+            on_cancelled=self.cancel,
             hearing=self.intake.hearing,
             schedules=declared_on(broker),
             on_send=broker.emit_scheduled,
         )
 
     def start(self) -> None:
+        for actor in self._broker.actors.values():
+            make_interruptible(actor)
         self.completions.start()
         self.liveness.start()
         self.intake.start()
@@ -108,7 +113,7 @@ class WorkerSide:
 
         A thread that finishes after all is late: its lease is gone, and its verdict counts as lost.
         """
-        running = [delivery for delivery in self.held() if not delivery.is_ended]
+        running = [delivery for delivery in self.held() if not delivery.is_ended and delivery.stuck_note is None]
         for delivery in running:
             self.completions.submit(delivery.release_verdict())
         return len(running)
@@ -119,14 +124,47 @@ class WorkerSide:
         self.release_waiting()
         self.hand_back()
         self.completions.flush(LEAVE_FLUSH_S)
-        self.liveness.leave()
+        self.liveness.leave(self.stuck())
 
     def stop(self) -> None:
         """Write what is owed and leave; what still runs is handed back with the worker's row."""
         self._is_stopping = True
         self.intake.stop()
+        # Looked up first: one that ends meanwhile is written, or is lost, but was not released.
+        stuck = self.stuck()
         self.completions.close()
-        self.liveness.stop()
+        self.liveness.stop(stuck)
+
+    # Messages that are to stop
+
+    def cancel(self, message_ids: Iterable[str]) -> None:
+        """Ask messages that an operator cancelled to stop; one that has not started ends here."""
+        asked = set(message_ids)
+        for delivery in self.held():
+            if delivery.message_id not in asked or delivery.is_cancelled:
+                continue
+            delivery.is_cancelled = True
+            if delivery.is_waiting:
+                # It was no attempt; the database knows that it was cancelled and does not put it back.
+                self._broker.release(delivery)
+            elif not delivery.is_ended:
+                log.info("message was asked to stop", message_id=delivery.message_id, actor=delivery.actor_name)
+                delivery.interruption.interrupt(Cancelled)
+
+    def give_up(self, delivery: Delivery, note: str) -> bool:
+        """Count a message that nothing stops as lost and let this process be replaced; False where it is not ours.
+
+        Its neighbours get the grace of any other stop.
+        """
+        if not self.stopping.is_own_process:
+            return False
+        delivery.stuck_note = note
+        self.stopping.begin_replacement()
+        return True
+
+    def stuck(self) -> list[tuple[int, str]]:
+        """Return lease and note of each message that is given up."""
+        return [(delivery.lease_id, delivery.stuck_note) for delivery in self.held() if delivery.stuck_note is not None]
 
     # Receiver of the intake
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -40,6 +41,15 @@ def kill_own_process(place: str, name: str) -> None:
     """Take the process down, as a fault in a library's C code or the kernel's memory killer would."""
     note(place, name)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@actor(queue_name="jobs", time_limit=500, time_limit_margin=500)
+def block(place: str, name: str) -> None:
+    """Say which process runs it, and wait for a byte that never comes, where no exception can be raised."""
+    note(place, name)
+    Path(place, f"{name}.running.{os.getpid()}").touch()
+    ours, _theirs = socket.socketpair()
+    ours.recv(1)
 
 
 @actor(queue_name="jobs")

@@ -33,6 +33,8 @@ MUST_HAPPEN = (
     "dedupe hits",
     "suspects claimed alone",
     "completions",
+    "asked to stop",
+    "stopped",
 )
 
 
@@ -124,6 +126,8 @@ FAULTS = {
     "age does not count": ("queue/claim.sql", "ORDER BY queue.available_at, queue.seq", "ORDER BY queue.seq"),
     "a done message leaves no history": ("queue/end_done.sql", "FROM ended", "FROM ended WHERE lost_workers = 0"),
     "a claim is handed back at once": ("workers/reclaim.sql", "interval '10 seconds'", "interval '0 seconds'"),
+    "a cancelled message is tried again": ("queue/end_requeue.sql", "queue.cancel_asked_at IS NOT NULL", "false"),
+    "a cancelled message is rescued": ("workers/rescue.sql", "queue.cancel_asked_at IS NOT NULL", "false"),
     "a goodbye counts as an attempt": ("workers/unregister.sql", "attempt = attempt - 1", "attempt = attempt"),
 }  # fmt: skip
 

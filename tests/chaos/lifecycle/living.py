@@ -15,6 +15,7 @@ class Living(Working):
         leases = {lease for process in self.processes for lease in process.lease_ids() if self._is_valid(lease)}
         told = self.sessions.turn(self.processes[who])
         self.counts["rescued"] += len(told)
+        self.counts["stopped"] += sum(outcome == "discarded" for _, outcome, _ in told)
         self.counts["died of lost workers"] += sum(outcome == "dead" for _, outcome, _ in told)
         self.counts["leases lost"] += sum(not self._is_valid(lease) for lease in leases)
 

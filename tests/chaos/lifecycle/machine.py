@@ -51,12 +51,13 @@ ACTIONS: dict[str, tuple[int, tuple[st.SearchStrategy[Any], ...]]] = {
     "resume": (3, ()),
     "discard": (1, (QUEUE,)),
     "revive": (2, (WHICH,)),
+    "cancel": (5, (WHICH,)),
 }
 ACTION = st.sampled_from([name for name, (weight, _) in ACTIONS.items() for _ in range(weight)]).flatmap(
     lambda name: st.tuples(st.just(name), *ACTIONS[name][1])
 )
 #: A run without some of these gets further with the others.
-QUIET = st.sets(st.sampled_from(("disturb", "crash", "stop", "pause", "discard", "live_alone", "send_in")))
+QUIET = st.sets(st.sampled_from(("disturb", "crash", "stop", "pause", "discard", "cancel", "live_alone", "send_in")))
 #: What is done in place of an action that found nothing to act on, so that messages get on with their lives.
 PLAIN_LIFE = (
     ("leave_completion", (0, True)),

@@ -41,6 +41,8 @@ class Entry:
     claimed_at: float = 0.0
     last_lease_id: int = 0
     reason: str | None = None
+    #: An operator asked it to stop while it ran.
+    is_cancelled: bool = False
     #: The lease under which completion() wrote the effect.
     effect: int | None = None
     outcomes: dict[tuple[int, int], str] = field(default_factory=dict)
@@ -177,7 +179,7 @@ class Model:
 
     def end(self, verdicts: Sequence[Verdict], event: int) -> list[Outcome]:
         """Apply a batch of verdicts and return their outcomes at commit."""
-        written = [v.outcome if self._apply(v, event) else Outcome.LOST for v in verdicts]
+        written = [self._apply(verdict, event) for verdict in verdicts]
         for verdict, outcome in zip(verdicts, written, strict=True):
             for row in verdict.followups if outcome is not Outcome.LOST else ():
                 self.store(
@@ -185,10 +187,19 @@ class Model:
                 )
         return written
 
-    def _apply(self, verdict: Verdict, event: int) -> bool:
+    def _apply(self, verdict: Verdict, event: int) -> Outcome:
         if not self.holds(verdict.message_id, verdict.lease_id):
-            return False
+            return Outcome.LOST
         entry = self.messages[verdict.message_id]
+        if verdict.outcome is Outcome.DISCARDED or (
+            entry.is_cancelled and verdict.outcome not in (Outcome.DONE, Outcome.DEAD)
+        ):
+            entry.state = "discarded"
+            if verdict.outcome is Outcome.RELEASED:
+                entry.attempt -= 1
+            else:
+                entry.keep("discarded")
+            return Outcome.DISCARDED
         match verdict.outcome:
             case Outcome.DONE:
                 entry.state = "done"
@@ -202,7 +213,7 @@ class Model:
                 entry.keep(outcome.value)
                 entry.retries += outcome is Outcome.RETRY
                 self._requeue(entry, verdict.wait_s, event)
-        return True
+        return verdict.outcome
 
     def _requeue(self, entry: Entry, wait_s: float, event: int) -> None:
         entry.put_back()
@@ -213,6 +224,8 @@ class Model:
         for entry in entries:
             entry.put_back()
             entry.attempt -= 1
+            if entry.is_cancelled:
+                entry.state = "discarded"
 
     def unknown_to(self, worker_id: str, lease_ids: Sequence[int]) -> list[Entry]:
         """Return the claims whose answer never reached their worker."""
@@ -247,9 +260,12 @@ class Model:
                 cause = causes.get(str(entry.worker_id), "unknown")
                 is_dead = entry.lost_workers >= MAX_LOST_WORKERS
                 entry.put_back()
-                if is_dead:
+                outcome = "discarded" if entry.is_cancelled else "dead" if is_dead else "lost"
+                if outcome == "dead":
                     entry.state, entry.reason = "dead", "lost_worker"
-                told.append((entry.queue_name, "dead" if is_dead else "lost", cause))
+                elif outcome == "discarded":
+                    entry.state = "discarded"
+                told.append((entry.queue_name, outcome, cause))
         for worker_id in causes:
             del self.workers[worker_id]
         return sorted(told)
@@ -261,10 +277,18 @@ class Model:
             if entry.state == "queued" and entry.queue_name == queue_name:
                 entry.state = "discarded"
 
+    def cancel(self, entry: Entry) -> None:
+        """Throw a queued message away, or ask a running one to stop."""
+        if entry.state == "queued":
+            entry.state = "discarded"
+        elif entry.state == "running":
+            entry.is_cancelled = True
+
     def revive(self, entry: Entry, event: int) -> None:
         """Bring a dead letter back with full retries and a new generation."""
         self._seq += 1
         entry.state, entry.reason, entry.seq = "queued", None, self._seq
         entry.attempt = entry.retries = entry.lost_workers = 0
         entry.generation += 1
+        entry.is_cancelled = False
         self._requeue(entry, 0, event)

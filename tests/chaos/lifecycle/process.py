@@ -19,7 +19,7 @@ from callboard.broker.claiming import EMPTY_LEVEL_S, SESSION_SETTINGS, Claimer
 from callboard.broker.completions import Completions
 from callboard.broker.delivery import Claim, Delivery, set_current_delivery
 from callboard.broker.doorbell import Doorbell
-from callboard.broker.liveness import Liveness
+from callboard.broker.liveness import Liveness, unregister_parameters
 from callboard.broker.verdict import Outcome, Verdict
 from callboard.db import connect
 from callboard.errors import PermanentError, Postponed
@@ -90,6 +90,7 @@ class Process:
             threads=1,
             on_rescue=lambda queue, _actor, outcome, cause: self.rescued.append((queue, outcome, cause)),
             on_forgotten=self._forget_leases,
+            on_cancelled=self._hear_cancelled,
         )
         self.liveness._stopping = _OneTurn()
         self.rescued: list[tuple[str, str, str]] = []
@@ -136,13 +137,19 @@ class Process:
         self.is_forgotten = True
         self.release_unstarted()
 
+    def _hear_cancelled(self, message_ids: Sequence[str]) -> None:
+        for delivery in list(self.held.values()):
+            if delivery.message_id in message_ids:
+                delivery.is_cancelled = True
+                self.broker.release(delivery)  # Unless it has started.
+
     def release_unstarted(self) -> None:
         for delivery in list(self.held.values()):
             self.broker.release(delivery)
 
     def leave(self) -> None:
         """Say goodbye, as a process that stops in order."""
-        self.liveness._execute("workers/unregister", {"worker_id": self.worker_id})
+        self.liveness._execute("workers/unregister", unregister_parameters(self.worker_id))
 
     def die(self) -> list[int]:
         """Drop every connection without a word; return the backends that end with it."""

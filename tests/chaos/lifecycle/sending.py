@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from callboard.errors import Conflict
+from callboard.ops.audit import Operator
+from callboard.ops.cancellations import cancel
 from callboard.ops.dead_letters import retry_dead
 from tests.chaos.lifecycle.stage import IDLE, OpenTransaction, Stage, pick
 from tests.chaos.lifecycle.tables import until
@@ -75,6 +77,20 @@ class Sending(Stage):
     def discard(self, queue_name: str) -> None:
         self.processes[0].broker.flush(queue_name)
         self.model.discard(queue_name)
+
+    def cancel(self, which: int) -> object:
+        """Cancel a message, wherever it is."""
+        running, others = self._entries("running"), list(self.model.messages.values())
+        if not running and (which % 4 or not others):
+            return IDLE
+        entry = pick(running or others, which)
+        with self.pool.cursor() as cursor:
+            told = cancel(cursor, [entry.message_id], Operator("ann", "cli"))
+        lists = {"queued": told.discarded, "running": told.asked}
+        assert lists.get(entry.state, told.ended) == [entry.message_id]
+        self.counts["asked to stop"] += entry.state == "running"
+        self.model.cancel(entry)
+        return None
 
     def revive(self, which: int) -> object:
         """Bring a dead letter back, unless its key is held by another message by now."""

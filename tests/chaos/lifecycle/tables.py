@@ -18,6 +18,7 @@ _TABLES = (
     "callboard.attempts",
     "callboard.workers",
     "callboard.queue_controls",
+    "callboard.cancellations",
     "effect",
 )
 _SNAPSHOT = """
@@ -31,6 +32,7 @@ SELECT
     (SELECT array_agg(ARRAY[message_id::text, generation::text, attempt::text, outcome]) FROM callboard.attempts),
     (SELECT array_agg(ARRAY[message_id::text, lease_id::text]) FROM effect),
     (SELECT array_agg(ARRAY[worker_id::text, (suspected_at IS NOT NULL)::text]) FROM callboard.workers),
+    (SELECT array_agg(ARRAY[message_id::text, worker_id::text]) FROM callboard.cancellations),
     (SELECT array_agg(ARRAY[message_id::text, extract(epoch FROM available_at - now())::text]) FROM dramatiq.queue)
 """
 #: The database's clock goes on while the model's stands still; a run is over long before that makes a difference, s.
@@ -109,7 +111,7 @@ class Tables:
             assert abs(entry.due_at - model.now - float(seconds)) < SLIP_MAX_S + 1, f"{entry} is due in {seconds} s"
 
 
-_TABLE_NAMES = ("queue", "history", "dead letters", "attempts", "effects", "workers")
+_TABLE_NAMES = ("queue", "history", "dead letters", "attempts", "effects", "workers", "cancellations")
 
 
 def _expected(model: Model) -> list[Rows]:
@@ -122,6 +124,7 @@ def _expected(model: Model) -> list[Rows]:
         {_text(e.message_id, *number, outcome) for e in entries for number, outcome in e.outcomes.items()},
         {_text(e.message_id, e.effect) for e in entries if e.effect is not None},
         {_text(w, str(row.suspected_at is not None).lower()) for w, row in model.workers.items()},
+        {_text(e.message_id, e.worker_id) for e in entries if e.state == "running" and e.is_cancelled},
     ]  # fmt: skip
 
 
@@ -134,7 +137,7 @@ def _text(*values: Any) -> tuple[str | None, ...]:
 
 
 def _check_places(
-    model: Model, queue: Rows, history: Rows, dead: Rows, _attempts: Rows, effects: Rows, _w: Rows
+    model: Model, queue: Rows, history: Rows, dead: Rows, _attempts: Rows, effects: Rows, _w: Rows, _cancellations: Rows
 ) -> None:
     """Check what is promised without asking the model for more than the ids that were sent and committed."""
     places = [row[0] for rows in (queue, history, dead) for row in rows]

@@ -83,6 +83,7 @@ class Working(Stage):
         expected = self.model.end(process.owed, self.model.begin())
         written = process.write()
         assert [outcome for _, outcome in written] == expected, f"{written}, expected {expected}"
+        self.counts["stopped"] += expected.count(Outcome.DISCARDED)
         self.counts["late verdicts"] += expected.count(Outcome.LOST)
         self.counts["batches of several"] += len(expected) > 1
 

@@ -10,7 +10,7 @@ import dramatiq
 import psycopg2
 import pytest
 
-from callboard.broker.liveness import BEAT_OVERDUE_S, MAX_LOST_WORKERS, Liveness
+from callboard.broker.liveness import BEAT_OVERDUE_S, MAX_LOST_WORKERS, Liveness, unregister_parameters
 from callboard.db import schema, sql
 from callboard.dev.postgres import temporary_server
 from tests.conftest import wait_until
@@ -179,7 +179,7 @@ def test_a_worker_that_leaves_hands_its_running_messages_back_uncounted(broker, 
     put(broker)
     worker_id = workers.register()
     workers.claim(worker_id)
-    db(sql("workers/unregister"), worker_id=worker_id)
+    db(sql("workers/unregister"), **unregister_parameters(worker_id))
     assert queue(db) == [("queued", 0, 0, 0, None, None)]
     assert db("SELECT count(*) FROM callboard.workers") == [(0,)]
     assert db("SELECT count(*) FROM callboard.attempts") == [(0,)]

@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callboard.broker import DeadReason, Outcome
-from callboard.errors import PermanentError, Postponed, TemporaryError
+from callboard.errors import ConfigurationError, PermanentError, Postponed, TemporaryError
+from callboard.settings import load_settings
 from middleware.retry_limits import RetryLimits, backoff_s
 
 
-def decide(error, retries=0, limit=5, **options):
+def decide(error, retries=0, limit=5, retrying_s=0.0, **options):
     limits = RetryLimits(lambda _queue: limit)
-    return limits._decide(error, retries, options, "emails")
+    return limits._decide(error, retries, options, "emails", retrying_s=retrying_s)
 
 
 def test_the_waits_double_from_one_second_to_a_minute():
@@ -104,3 +105,46 @@ def test_it_works_on_dramatiqs_own_brokers_too():
     worker.stop()
     # Then it ran once and twice again
     assert len(runs) == 3
+
+
+def test_retry_for_ends_retrying_when_the_next_attempt_would_start_too_late():
+    assert decide(KeyError("x"), retry_for=60_000, retrying_s=58.9).outcome is Outcome.RETRY
+    decision = decide(KeyError("x"), retry_for=60_000, retrying_s=59.3)
+    assert (decision.outcome, decision.reason) == (Outcome.DEAD, DeadReason.MAX_RETRIES)
+    # Also where the other side names the wait
+    assert decide(TemporaryError("busy", retry_after_s=61), retry_for=60_000).outcome is Outcome.DEAD
+    # And where only the time is limited
+    unlimited = {"max_retries": None, "retry_for": 60_000}
+    assert decide(KeyError("x"), retries=99, retrying_s=0, **unlimited).outcome is Outcome.RETRY
+    assert decide(KeyError("x"), retries=99, retrying_s=20, **unlimited).outcome is Outcome.DEAD
+
+
+def test_retry_for_does_not_end_what_is_nobodys_failure():
+    assert decide(Postponed("paused", wait_s=3600), retry_for=1, retrying_s=9).outcome is Outcome.POSTPONED
+    assert decide(Shutdown(), retry_for=1, retrying_s=9).outcome is Outcome.RELEASED
+
+
+def test_the_count_ends_retrying_also_while_there_is_time():
+    assert decide(KeyError("x"), retries=5, retry_for=3_600_000).reason == DeadReason.MAX_RETRIES
+
+
+@pytest.mark.parametrize("value", [-1, "1h", True, float("nan")])
+def test_a_span_that_cannot_be_meant_is_refused_by_name_and_value(value):
+    with pytest.raises(ConfigurationError, match="retry_for"):
+        RetryLimits(retry_for=value)
+    # In a row that was edited by hand it limits nothing.
+    assert decide(KeyError("x"), retry_for=value, retrying_s=1e9).outcome is Outcome.RETRY
+
+
+def test_the_queues_limit_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("MAX_EMAIL_RETRY_ATTEMPTS", "1")
+    settings = load_settings()
+    limits = RetryLimits(settings.max_retries)
+
+    def outcome(queue_name, retries, **options):
+        return limits._decide(KeyError("x"), retries, options, queue_name).outcome
+
+    assert outcome("emails", 1) is Outcome.DEAD
+    assert outcome("reports", 1) is Outcome.RETRY
+    # An actor's or a message's own limit comes before it.
+    assert outcome("emails", 1, max_retries=2) is Outcome.RETRY

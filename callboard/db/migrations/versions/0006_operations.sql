@@ -50,6 +50,10 @@ CREATE TABLE callboard.worker_history (
 );
 CREATE INDEX worker_history_started_idx ON callboard.worker_history (started_at);
 
+-- When an operator asked for this running message to stop. On the row itself, so that whatever takes it out of "running"
+-- at that very moment waits for the lock and then sees it.
+ALTER TABLE dramatiq.queue ADD COLUMN cancel_asked_at timestamptz;
+
 -- Running messages that an operator asked to stop; a row goes with the message's end.
 CREATE TABLE callboard.cancellations (
     message_id uuid PRIMARY KEY,

@@ -4,7 +4,8 @@ WITH revived AS (
 ), queued AS (
     INSERT INTO dramatiq.queue (message_id, queue_name, state, message, priority, generation, dedupe_key, enqueued_at)
     SELECT
-        message_id, queue_name, 'queued', message #- '{options,retries}', priority, generation + 1, dedupe_key, enqueued_at
+        message_id, queue_name, 'queued', message #- '{options,retries}' #- '{options,retrying_since}', priority,
+        generation + 1, dedupe_key, enqueued_at
     FROM revived
     RETURNING message_id
 )

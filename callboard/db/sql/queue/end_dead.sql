@@ -12,8 +12,11 @@ WITH verdict AS (
     RETURNING
         queue.message_id, queue.lease_id, queue.queue_name, queue.actor_name, queue.message, queue.priority, queue.attempt,
         coalesce(verdict.retries, queue.retries) AS retries, queue.lost_workers, queue.generation, queue.worker_id,
-        queue.dedupe_key, queue.enqueued_at, verdict.started_at, verdict.reason, verdict.error_class,
+        queue.dedupe_key, queue.enqueued_at, queue.cancel_asked_at, verdict.started_at, verdict.reason, verdict.error_class,
         verdict.error_message, verdict.traceback
+), settled AS (
+    DELETE FROM callboard.cancellations USING ended
+    WHERE ended.cancel_asked_at IS NOT NULL AND cancellations.message_id = ended.message_id
 ), kept AS (
     INSERT INTO callboard.attempts (
         message_id, generation, attempt, outcome, worker_id, started_at, error_class, error_message, traceback, reason)

@@ -1,4 +1,5 @@
--- Move messages that succeeded to the history. Fenced: a row whose lease has passed on is left alone, and so is one
+-- Move messages that succeeded to the history, also those that an operator asked to stop.
+-- Fenced: a row whose lease has passed on is left alone, and so is one
 -- that nobody holds, as it has no lease_id. Its state is not asked for: that would let the planner take the index of
 -- the running ones, which is full of entries that have just died, for the primary key.
 -- Returns the leases that still held; one that is missing there was lost. Leases, not messages: a batch may hold the
@@ -10,6 +11,9 @@ WITH verdict AS (
     DELETE FROM dramatiq.queue USING verdict
     WHERE queue.message_id = verdict.message_id AND queue.lease_id = verdict.lease_id
     RETURNING queue.*, verdict.started_at
+), settled AS (
+    DELETE FROM callboard.cancellations USING ended
+    WHERE ended.cancel_asked_at IS NOT NULL AND cancellations.message_id = ended.message_id
 )
 INSERT INTO callboard.message_history (
     message_id, outcome, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,

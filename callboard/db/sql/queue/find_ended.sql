@@ -1,2 +1,3 @@
--- Tell whether the message ended under this lease.
-SELECT 1 FROM callboard.message_history WHERE message_id = %(message_id)s AND lease_id = %(lease_id)s
+-- Tell whether the message ended well under this lease.
+SELECT 1 FROM callboard.message_history
+WHERE message_id = %(message_id)s AND lease_id = %(lease_id)s AND outcome = 'done'

@@ -5,5 +5,9 @@ WITH registered AS (
     VALUES (%(worker_id)s, %(hostname)s, %(pid)s, %(queues)s, %(threads)s, %(version)s)
     ON CONFLICT (worker_id) DO UPDATE SET beat_at = now(), suspected_at = NULL
     RETURNING lock_key
+), known AS (
+    INSERT INTO callboard.worker_history (worker_id, hostname, pid, queues, threads, version)
+    VALUES (%(worker_id)s, %(hostname)s, %(pid)s, %(queues)s, %(threads)s, %(version)s)
+    ON CONFLICT (worker_id) DO UPDATE SET ended_at = NULL, end_cause = NULL
 )
 SELECT pg_try_advisory_lock(hashtext('callboard.worker'), lock_key) FROM registered

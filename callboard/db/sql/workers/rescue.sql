@@ -1,12 +1,19 @@
--- Take the messages of dead workers back: into their queue, or, after the third lost worker, to the dead letters.
+-- Take the messages of dead workers back: into their queue, or, after the third lost worker, to the dead letters, or,
+-- where an operator cancelled them, to the history.
 -- A worker is dead when it was found so at two looks 2 s apart, or when its row is gone.
--- Returns queue, outcome (lost | dead) and cause of each rescued message.
+-- Returns queue, outcome (lost | dead | discarded) and cause of each rescued message.
 WITH dead_worker AS (
     DELETE FROM callboard.workers
     WHERE suspected_at <= now() - interval '2 seconds'
     RETURNING worker_id, CASE WHEN beat_at < now() - %(beat_overdue_s)s * interval '1 second' THEN 'silent' ELSE 'died' END AS cause
+), known AS (
+    UPDATE callboard.worker_history SET ended_at = now(), end_cause = dead_worker.cause
+    FROM dead_worker
+    WHERE worker_history.worker_id = dead_worker.worker_id
 ), lost AS (
-    SELECT queue.message_id, coalesce(dead_worker.cause, 'unknown') AS cause
+    SELECT
+        queue.message_id, coalesce(dead_worker.cause, 'unknown') AS cause,
+        queue.cancel_asked_at IS NOT NULL AS is_cancelled
     FROM dramatiq.queue
     LEFT JOIN dead_worker USING (worker_id)
     WHERE queue.state = 'running'
@@ -24,12 +31,13 @@ WITH dead_worker AS (
     UPDATE dramatiq.queue SET
         state = 'queued', lost_workers = lost_workers + 1, lease_id = NULL, worker_id = NULL, claimed_at = NULL, mtime = now()
     FROM lost
-    WHERE queue.message_id = lost.message_id AND queue.lost_workers + 1 < %(max_lost_workers)s
+    WHERE queue.message_id = lost.message_id AND queue.lost_workers + 1 < %(max_lost_workers)s AND NOT lost.is_cancelled
     RETURNING queue.queue_name, queue.actor_name, 'lost' AS outcome, lost.cause
 ), ended AS (
     DELETE FROM dramatiq.queue USING lost
-    WHERE queue.message_id = lost.message_id AND queue.lost_workers + 1 >= %(max_lost_workers)s
-    RETURNING queue.*, lost.cause
+    WHERE queue.message_id = lost.message_id
+        AND (queue.lost_workers + 1 >= %(max_lost_workers)s OR lost.is_cancelled)
+    RETURNING queue.*, lost.cause, lost.is_cancelled
 ), died AS (
     INSERT INTO callboard.dead_letters (
         message_id, reason, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,
@@ -39,6 +47,7 @@ WITH dead_worker AS (
         generation, dedupe_key, 'LostWorker', 'The message lost ' || (lost_workers + 1) || ' workers.', enqueued_at,
         coalesce((SELECT min(ended_at) FROM callboard.attempts WHERE attempts.message_id = ended.message_id), now())
     FROM ended
+    WHERE NOT is_cancelled
     ON CONFLICT (message_id) DO UPDATE SET
         reason = EXCLUDED.reason, queue_name = EXCLUDED.queue_name, actor_name = EXCLUDED.actor_name,
         message = EXCLUDED.message, priority = EXCLUDED.priority, attempt = EXCLUDED.attempt,
@@ -47,7 +56,18 @@ WITH dead_worker AS (
         error_message = EXCLUDED.error_message, traceback = EXCLUDED.traceback,
         enqueued_at = EXCLUDED.enqueued_at, first_failed_at = EXCLUDED.first_failed_at,
         died_at = EXCLUDED.died_at
+), discarded AS (
+    INSERT INTO callboard.message_history (
+        message_id, outcome, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,
+        worker_id, dedupe_key, enqueued_at, available_at, started_at)
+    SELECT
+        message_id, 'discarded', queue_name, actor_name, message, priority, attempt, retries, lost_workers + 1,
+        generation, worker_id, dedupe_key, enqueued_at, available_at, claimed_at
+    FROM ended
+    WHERE is_cancelled
+), settled AS (
+    DELETE FROM callboard.cancellations USING ended WHERE cancellations.message_id = ended.message_id
 )
 SELECT queue_name, actor_name, outcome, cause, pg_notify('callboard', '') FROM requeued
 UNION ALL
-SELECT queue_name, actor_name, 'dead', cause, NULL FROM ended
+SELECT queue_name, actor_name, CASE WHEN is_cancelled THEN 'discarded' ELSE 'dead' END, cause, NULL FROM ended
