@@ -32,6 +32,8 @@ POOL_SIZE = 10
 EMBEDDED_URL_FILE = Path(".callboard") / "database-url"
 #: Where `callboard work --queues` tells its processes the order of the queues, comma-separated.
 QUEUE_ORDER_VARIABLE = "CALLBOARD_QUEUE_ORDER"
+#: Where `callboard work --once` and `--stop-when-empty` tell its processes that there is an end: once or drain.
+ERRAND_VARIABLE = "CALLBOARD_ERRAND"
 #: Set in the processes of `callboard work`.
 SUPERVISED_VARIABLE = "CALLBOARD_SUPERVISED"
 
@@ -71,6 +73,7 @@ def _broker_options() -> BrokerOptions:
         claim_max=settings.max_tasks_per_cycle,
         listens=settings.queue_listen,
         queue_order=tuple(filter(None, os.environ.get(QUEUE_ORDER_VARIABLE, "").split(","))),
+        errand=cast("Any", os.environ.get(ERRAND_VARIABLE) or None),
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +45,7 @@ class WorkerBoot(Middleware):
 
     def __init__(self, start: Callable[[], WorkerStart]) -> None:
         self._start = start
+        self._is_ending = False
 
     def after_process_boot(self, broker: Broker) -> None:
         """Check settings and schema. Exits the process: a plain exception here would be swallowed."""
@@ -66,7 +69,8 @@ class WorkerBoot(Middleware):
 
         start, place = self._start(), Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
         log.info("worker started", queues=sorted(worker.consumers), threads=worker.worker_threads)
-        exposition.report_health(place, lambda: worker_health(broker, worker))
+        self._is_ending = False
+        exposition.report_health(place, lambda: worker_report(broker, worker, is_ending=self._is_ending))
         if start.metrics_port is not None:
             exposition.serve_when_free(start.metrics_host, start.metrics_port, place)
 
@@ -76,7 +80,25 @@ class WorkerBoot(Middleware):
             mail.close_connection()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        self._is_ending = True
         log.info("worker is stopping")
+
+
+def worker_report(broker: Broker, worker: Worker, *, is_ending: bool) -> dict[str, Any]:
+    """Return what a worker process says about itself: for probes, and for the supervisor that may replace it."""
+    master = multiprocessing.parent_process()
+    side = getattr(broker, "worker", None)
+    # Before the others: whatever they say is true at this moment or later.
+    report: dict[str, Any] = {"reported_clock": time.monotonic()}
+    report["master_pid"] = os.getppid() if master is None else master.pid
+    if side is not None:
+        report["jobs_ended"] = side.jobs_ended
+        report["is_retiring"] = side.stopping.is_retiring
+        report["retire_signal"] = side.stopping.retire_signal
+        report["done_since_clock"] = side.intake.errand.done_since_clock
+    # Its threads end one by one now, as they should.
+    health = {"dead": None, "unready": "the worker is stopping"} if is_ending else worker_health(broker, worker)
+    return {**report, **health, "is_ending": is_ending}
 
 
 def worker_health(broker: Broker, worker: Worker) -> dict[str, str | None]:

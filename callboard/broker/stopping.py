@@ -4,10 +4,15 @@ Dramatiq's own way falls short in three places. Its main loop looks at the signa
 on meanwhile. Its join_all() takes the time that all threads took off the time of each, so that the grace ends early
 (threads that end after .5, .9 and .95 of it: it returns at .9). And at a second signal it exits without its hooks, so
 that what ran would count as lost with its worker.
+
+Retiring (SIGUSR1) is a third way, for a process that is to be replaced: it claims nothing more, hands back what has
+not started, and ends when what runs has ended, however long that takes.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+#: Asks a worker process, not Dramatiq's master, to retire.
+RETIRE_SIGNAL = signal.SIGUSR1
 #: A signal that follows the first one this closely is the same one, heard twice: a service manager that signals the
 #: whole process group reaches us directly, and again through Dramatiq's master, s.
 SAME_SIGNAL_S = 0.3
@@ -42,6 +49,11 @@ class Stopping:
         self._worker = worker
         self._grace_s = 0.0
         self._heard_clock: float | None = None
+        #: Plain flags: a handler may interrupt whoever holds a lock.
+        self.is_retiring = False
+        self._is_ending = False
+        #: The signal that asks this process to retire, once it would be heard.
+        self.retire_signal: int | None = None
 
     def install(self) -> None:
         """Put ourselves in front of Worker.stop() and, in a process of Dramatiq's command, of its signal handlers."""
@@ -50,6 +62,7 @@ class Stopping:
         def stop(timeout: int = 600_000) -> None:
             # Dramatiq's own waits come after ours, for threads that idle by then or are given up.
             self._grace_s = timeout / 1000
+            self._is_ending = True
             stock_stop(timeout=min(timeout, THREADS_END_MS))
 
         self._worker.stop = stop  # type: ignore[method-assign]
@@ -60,6 +73,8 @@ class Stopping:
             # Whoever runs a Worker inside a program of his own decides himself what signals do.
             if callable(theirs) and getattr(theirs, "__module__", None) == "dramatiq.cli":
                 signal.signal(number, self._heard_by(theirs))
+                signal.signal(RETIRE_SIGNAL, self._hear_retirement)
+                self.retire_signal = RETIRE_SIGNAL
 
     def drain(self) -> None:
         """Wait for running messages until the grace is over, then hand back what still runs."""
@@ -72,6 +87,21 @@ class Stopping:
             time.sleep(DRAIN_LOOK_S)
         if count := self._side.hand_back():
             log.warning("messages were still running at the end of the grace and are handed back", count=count)
+
+    def retire_when_idle(self) -> None:
+        """Where this process retires, wait until nothing runs here, and end it; called when claiming has ended.
+
+        A request to stop that comes meanwhile takes over, with its grace.
+        """
+        while self.is_retiring and not self._is_ending and self._heard_clock is None:
+            if self._side.is_idle():
+                _ask_master_to_end()
+                return
+            time.sleep(DRAIN_LOOK_S)
+
+    def _hear_retirement(self, number: int, frame: FrameType | None) -> None:
+        self.is_retiring = True
+        self._side.stop_claiming_soon()
 
     def _heard_by(self, theirs: Callable[[int, FrameType | None], Any]) -> Callable[[int, FrameType | None], None]:
         # A handler runs between two instructions of the main thread, which may hold any lock. So it takes none itself.
@@ -89,3 +119,13 @@ class Stopping:
             theirs(number, frame)
 
         return hear
+
+
+def _ask_master_to_end() -> None:
+    """Let Dramatiq's master end this process: one that ends by itself is reported by it as a fault."""
+    master = multiprocessing.parent_process()
+    pid = os.getpid() if master is None or master.pid is None else master.pid
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        os.kill(os.getpid(), signal.SIGTERM)

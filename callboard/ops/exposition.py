@@ -12,7 +12,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -69,18 +69,30 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def report_health(place: Path, health: Callable[[], Health]) -> None:
-    """Write this process's health into the shared folder every second, from a thread of its own."""
+def report_health(place: Path, health: Callable[[], Mapping[str, Any]]) -> None:
+    """Write this process's health into the shared folder every second, from a thread of its own.
+
+    health() returns "dead" and "unready", and whatever else its supervisor should know.
+    """
 
     def report() -> None:
         target = place / f"health-{os.getpid()}.json"
         while place.exists():
-            unfinished = target.with_suffix(".new")
-            unfinished.write_text(json.dumps(health()))
-            unfinished.replace(target)
+            _write(target, json.dumps(health()))
             time.sleep(REPORT_INTERVAL_S)
 
     threading.Thread(target=report, name="callboard-health", daemon=True).start()
+
+
+def _write(target: Path, text: str) -> None:
+    unfinished = target.with_suffix(".new")
+    try:
+        unfinished.write_text(text)
+        unfinished.replace(target)
+    except OSError:
+        # The disk is full: the old report must not look as if this process hung.
+        with contextlib.suppress(OSError):
+            os.utime(target)
 
 
 def read_health(place: Path) -> tuple[Health, int]:
@@ -97,8 +109,8 @@ def read_health(place: Path) -> tuple[Health, int]:
             health = json.loads(file.read_text())
             if time.time() - file.stat().st_mtime > REPORT_OVERDUE_S:
                 health["dead"] = f"it has not reported for {REPORT_OVERDUE_S:g} s"
-            for name, why in health.items():
-                if why:
+            for name in together:
+                if why := health.get(name):
                     together[name] = f"process {pid}: {why}"
     return together, count
 
