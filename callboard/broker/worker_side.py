@@ -229,7 +229,8 @@ class WorkerSide:
         if not self._is_stopping or self.stopping.is_retiring:
             expected += [("completions", self.completions.thread), ("liveness", self.liveness.thread)]
         for name, thread in expected:
-            if not thread.is_alive():
+            # One that has not been started has no number yet: the process is starting.
+            if thread.ident is not None and not thread.is_alive():
                 return f"the {name} thread has ended"
         silent_s = time.monotonic() - self.intake.cycle_clock
         allowed_s = self._broker.options.poll_interval_s + STALL_TIMEOUT_S

@@ -154,7 +154,8 @@ class WorkerSupervisor(Supervisor):
         are_up = all(report and report.retire_signal and not report.is_ending for _, report in found)
         if not are_up or len(found) < len(self.children):
             return
-        for child, report in found:
+        # The oldest first: where a round takes longer than a limit, the last ones would never have their turn.
+        for child, report in sorted(found, key=lambda pair: pair[0].started_clock):
             if report is not None and (why := self._why_replaced(child, report, now_clock)):
                 _ask_to_retire(child, report)
                 successor = child.successor()
