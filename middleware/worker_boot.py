@@ -32,6 +32,8 @@ class WorkerStart:
 
     log_level: str
     log_format: str | None
+    #: Where the logs go; None: to stderr.
+    log_folder: Path | None
     metrics_host: str
     metrics_port: int | None
     #: Raises SchemaOutdated or DatabaseUnavailable.
@@ -53,7 +55,7 @@ class WorkerBoot(Middleware):
 
         try:
             start = self._start()
-            configure_logging(start.log_level, start.log_format)
+            configure_logging(start.log_level, start.log_format, start.log_folder)
             start.check_schema()
             if warning := start.connection_warning():
                 log.warning(warning)
@@ -69,8 +71,10 @@ class WorkerBoot(Middleware):
 
         start, place = self._start(), Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
         log.info("worker started", queues=sorted(worker.consumers), threads=worker.worker_threads)
-        self._is_ending = False
-        exposition.report_health(place, lambda: worker_report(broker, worker, is_ending=self._is_ending))
+        self._is_ending, started_at = False, time.time()
+        exposition.report_health(
+            place, lambda: {"started_at": started_at, **worker_report(broker, worker, is_ending=self._is_ending)}
+        )
         if start.metrics_port is not None:
             exposition.serve_when_free(start.metrics_host, start.metrics_port, place)
 

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from callboard import __version__
-from callboard.cli import database, dead, development, sending, serving, status
+from callboard.cli import background, database, dead, development, sending, serving, status
 from callboard.errors import CallboardError, ConfigurationError, InvalidRequest, NotFound
 
 EXIT_FAILED = 1
@@ -42,12 +42,18 @@ app.command("demo")(development.demo)
 app.command("dev")(development.dev)
 app.command("work")(serving.work)
 app.command("api")(serving.api)
+app.command("start")(background.start)
+app.command("stop")(background.stop)
+app.command("restart")(background.restart)
+app.command("logs")(background.logs)
+app.command("list")(background.list_processes)
 app.add_typer(database.app, name="db")
 app.command("status")(status.status)
 app.command("health")(status.health)
 app.add_typer(dead.app, name="dead")
 app.command("enqueue")(sending.enqueue)
 app.command("test-email")(sending.send_test_email)
+app.command("test", hidden=True)(sending.send_test_email)
 
 
 @app.callback(invoke_without_command=True)

@@ -150,7 +150,7 @@ def _prepare(*, waits: bool = True) -> Settings:
 
     waits: whether one that is away will do, as it comes back. Raises: DatabaseUnavailable where it will not.
     """
-    from callboard.app import check_schema, get_settings
+    from callboard.app import check_schema, get_settings, log_folder
     from callboard.log import configure_logging, get_logger
     from callboard.settings import successors
 
@@ -158,7 +158,7 @@ def _prepare(*, waits: bool = True) -> Settings:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     settings = get_settings()
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, log_folder())
     for line in successors(os.environ):
         get_logger(__name__).warning(line)
     try:

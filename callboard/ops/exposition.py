@@ -33,8 +33,8 @@ Health = dict[str, str | None]
 
 def shared_dir(master_pid: int | None = None) -> Path:
     """Return the folder that the processes of one master share, and make it; folders of ended masters are removed."""
-    pid = os.getppid() if master_pid is None else master_pid
-    parent = Path(tempfile.gettempdir()) / f"callboard-metrics-{os.getuid()}"
+    place = place_of(os.getppid() if master_pid is None else master_pid)
+    parent = place.parent
     parent.mkdir(mode=0o700, exist_ok=True)
     for old in parent.iterdir():
         # In a container the master is always process 1, so the number alone does not tell its runs apart.
@@ -46,9 +46,14 @@ def shared_dir(master_pid: int | None = None) -> Path:
             for file in old.iterdir():
                 file.unlink(missing_ok=True)
             old.rmdir()
-    place = parent / f"{pid}-{_started(pid)}"
     place.mkdir(mode=0o700, exist_ok=True)
     return place
+
+
+def place_of(master_pid: int) -> Path:
+    """Return where that folder is, or will be."""
+    parent = Path(tempfile.gettempdir()) / f"callboard-metrics-{os.getuid()}"
+    return parent / f"{master_pid}-{_started(master_pid)}"
 
 
 def _started(pid: int) -> str:

@@ -30,6 +30,8 @@ class ProcessReport:
     is_retiring: bool = False
     #: It stops: what runs has its grace, and its threads end.
     is_ending: bool = False
+    #: When it started, as time.time().
+    started_at: float = 0.0
     reported_clock: float = 0.0
     #: Since when nothing was ready and nothing ran there; None while there is work, or it does not look for its end.
     done_since_clock: float | None = None
