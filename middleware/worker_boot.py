@@ -100,8 +100,8 @@ def worker_report(broker: Broker, worker: Worker, *, is_ending: bool) -> dict[st
         report["is_retiring"] = side.stopping.is_retiring
         report["retire_signal"] = side.stopping.retire_signal
         report["done_since_clock"] = side.intake.errand.done_since_clock
-    # Its threads end one by one now, as they should.
-    health = {"dead": None, "unready": "the worker is stopping"} if is_ending else worker_health(broker, worker)
+    # While it ends, its threads end one by one, as they should, and it is no reason to call the others unready.
+    health = {"dead": None, "unready": None} if is_ending else worker_health(broker, worker)
     return {**report, **health, "is_ending": is_ending}
 
 
@@ -109,7 +109,7 @@ def worker_health(broker: Broker, worker: Worker) -> dict[str, str | None]:
     """Return what keeps this process from living (then it should be replaced) and from being ready, or None each."""
     side = getattr(broker, "worker", None)
     if side is None:
-        return {"dead": None, "unready": "the worker is stopping"}
+        return {"dead": None, "unready": "the worker is starting"}
     dead = side.stalled()
     missing = worker.worker_threads - sum(thread.is_alive() for thread in worker.workers)
     if missing:

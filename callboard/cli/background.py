@@ -60,7 +60,7 @@ def logs(
     # Before the last lines are read, so that none is missed in between.
     tail = log_files.follow(folder) if follow else iter(())
     for line in log_files.recent(folder, lines):
-        print(line)
+        print(line, flush=follow)
     if not folder.exists():
         note(f"There are no logs in {folder}/ yet. They come with: callboard start")
     try:

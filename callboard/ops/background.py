@@ -79,7 +79,8 @@ def background_state(folder: Path = Path()) -> BackgroundWorker | None:
 
 
 def _process(report: ProcessReport) -> BackgroundProcess:
-    state = report.dead or report.unready or ("retiring" if report.is_retiring else "ready")
+    phase = "stopping" if report.is_ending else "retiring" if report.is_retiring else "ready"
+    state = report.dead or report.unready or phase
     started_at = datetime.fromtimestamp(report.started_at, UTC) if report.started_at else None
     return BackgroundProcess("worker", report.pid, started_at, rss_bytes(report.pid), report.jobs_ended, state)
 

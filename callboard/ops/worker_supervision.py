@@ -148,7 +148,7 @@ class WorkerSupervisor(Supervisor):
 
     def _replace_one(self, reports: dict[int, ProcessReport], now_clock: float) -> None:
         """Let one process retire that has reached a limit, if all others are there."""
-        if self.retiring or not self._limits.are_set:
+        if self.retiring:
             return
         found = [(child, reports.get(child.pid)) for child in self.children if child.is_running]
         are_up = all(report and report.retire_signal and not report.is_ending for _, report in found)
@@ -166,6 +166,8 @@ class WorkerSupervisor(Supervisor):
                 return
 
     def _why_replaced(self, child: Child, report: ProcessReport, now_clock: float) -> str | None:
+        if report.is_retiring:
+            return "it was asked to"
         return self._limits.reached(
             jobs_ended=report.jobs_ended,
             age_s=now_clock - child.started_clock,

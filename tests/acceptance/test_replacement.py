@@ -73,6 +73,20 @@ def test_a_process_is_replaced_after_its_number_of_messages(start, jobs, db, wai
     assert "unexpectedly" not in work.log
 
 
+def test_a_process_retires_by_hand(start, jobs, wait_for_workers):
+    # Given a process that runs a long message
+    work = start()
+    (first,) = wait_for_workers(1)
+    jobs.send("hold", "long")
+    jobs.wait_until_runs("long")
+    # When a person asks it to, its successor does not wait for the end of that
+    os.kill(first, signal.SIGUSR1)
+    assert work.wait_for_event("process retires and is replaced")["why"] == "it was asked to"
+    note_until_elsewhere(jobs, {first})
+    jobs.let_go("long")
+    wait_until(lambda: not is_alive(first), 30, "its end")
+
+
 def test_a_process_is_replaced_at_its_age(start, jobs, db, wait_for_workers):
     start("--max-time", "4")
     (first,) = wait_for_workers(1)
