@@ -5,8 +5,8 @@ on meanwhile. Its join_all() takes the time that all threads took off the time o
 (threads that end after .5, .9 and .95 of it: it returns at .9). And at a second signal it exits without its hooks, so
 that what ran would count as lost with its worker.
 
-Retiring (SIGUSR1) is a third way, for a process that is to be replaced: it claims nothing more, hands back what has
-not started, and ends when what runs has ended, however long that takes.
+Retiring is a third way, for a process that is to be replaced: at SIGUSR1 (or SIGUSR2 where other code listens to that)
+it claims nothing more, hands back what has not started, and ends when what runs has ended, however long that takes.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-#: Asks a worker process, not Dramatiq's master, to retire.
-RETIRE_SIGNAL = signal.SIGUSR1
+#: Ask a worker process, not Dramatiq's master, to retire: the first that nobody else listens to.
+RETIRE_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
 #: A signal that follows the first one this closely is the same one, heard twice: a service manager that signals the
 #: whole process group reaches us directly, and again through Dramatiq's master, s.
 SAME_SIGNAL_S = 0.3
@@ -73,8 +73,7 @@ class Stopping:
             # Whoever runs a Worker inside a program of his own decides himself what signals do.
             if callable(theirs) and getattr(theirs, "__module__", None) == "dramatiq.cli":
                 signal.signal(number, self._heard_by(theirs))
-                signal.signal(RETIRE_SIGNAL, self._hear_retirement)
-                self.retire_signal = RETIRE_SIGNAL
+                self._listen_for_retirement()
 
     def drain(self) -> None:
         """Wait for running messages until the grace is over, then hand back what still runs."""
@@ -98,6 +97,14 @@ class Stopping:
                 _ask_master_to_end()
                 return
             time.sleep(DRAIN_LOOK_S)
+
+    def _listen_for_retirement(self) -> None:
+        free = [number for number in RETIRE_SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
+        if free and self.retire_signal is None:
+            signal.signal(free[0], self._hear_retirement)
+            self.retire_signal = free[0]
+        elif self.retire_signal is None:
+            log.warning("SIGUSR1 and SIGUSR2 are taken by other code; this process cannot retire")
 
     def _hear_retirement(self, number: int, frame: FrameType | None) -> None:
         self.is_retiring = True

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from callboard.errors import CallboardError, ConfigurationError
+from callboard.errors import CallboardError, ConfigurationError, Conflict
 from callboard.ops.exposition import place_of
 from callboard.ops.log_files import ERROR_LOG, OUT_LOG, last_lines
 from callboard.ops.process_reports import ProcessReport, read_reports, rss_bytes
@@ -95,10 +95,14 @@ def start(
     words when it ends at once, ConfigurationError when the folder cannot be written.
     """
     with _pid_file(folder, make=True) as file:
+        until = time.monotonic() + KILL_PATIENCE_S
         while file is None or not file.lock():
             # Taken by a worker; or for a moment, by somebody who looks.
             if (running := background_state(folder)) is not None:
                 return running, False
+            if time.monotonic() > until:
+                path = folder / PID_FILE
+                raise Conflict(f"A process holds {path} without its number in it. Find and end it: fuser {path}")
             time.sleep(LOOK_INTERVAL_S)
         _end_orphans(folder)
         process = _launch(folder, arguments, environment, file)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 
+from callboard.db import schema
+from callboard.dev.postgres import temporary_server
+from tests.acceptance.processes import Jobs
 from tests.conftest import wait_until
 
 JOBS = ("tests.acceptance.jobs", "tests.acceptance.process_jobs")
@@ -156,6 +160,34 @@ def test_without_a_database_an_errand_fails_with_a_sentence(shell):
         assert done.returncode == 1
         assert "Postgres cannot be reached" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+#: `callboard work` that waits 4 s for a process that is ready, in place of 30.
+IMPATIENT = """\
+import callboard.ops.worker_supervision as supervision
+supervision.READY_PATIENCE_S = 4.0
+from callboard.cli.main import main
+main()
+"""
+
+
+def test_a_database_that_goes_away_for_long_ends_a_drain_with_a_sentence(shell, tmp_path):
+    # Given a drain that runs a message
+    with temporary_server() as server:
+        url = server.recreate_database("gone")
+        schema.upgrade(url)
+        jobs = Jobs(url, tmp_path / "gone")
+        jobs.send("hold", "long")
+        settings = {**ONE, "DATABASE_URL": url, "WORKER_SHUTDOWN_S": "3"}
+        work = shell.start(sys.executable, "-c", IMPATIENT, "work", *JOBS, "--stop-when-empty", **settings)
+        jobs.wait_until_runs("long")
+        jobs.close()
+    # When the database does not come back
+    assert work.wait(60) == 1
+    # Then it says so, and nothing of it is left
+    assert "No worker process was ready for 4 s: the database is away. What is left is kept." in work.log
+    assert "Traceback" not in work.log
+    assert shell.left() == []
 
 
 def test_sigkill_of_the_process_while_a_drain_ends_is_made_good(shell, jobs, db):
