@@ -83,9 +83,10 @@ def list_processes(output: Form = typer.Option(Form.TABLE, "--output", "-o", hel
         "messages": lambda row: "" if row.messages_ended is None else str(row.messages_ended),
         "state": lambda row: row.state,
     }
-    show(worker.processes if worker else [], columns, output, id_of=lambda row: str(row.pid))
     if worker is None and output is Form.TABLE:
         note("No background worker runs in this folder. Start one with: callboard start")
+        return
+    show(worker.processes if worker else [], columns, output, id_of=lambda row: str(row.pid))
 
 
 def _memory(process: BackgroundProcess) -> str:

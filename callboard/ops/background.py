@@ -73,7 +73,7 @@ def background_state(folder: Path = Path()) -> BackgroundWorker | None:
         return None
     started_at, arguments, place = _read_state(folder)
     processes = [BackgroundProcess("supervisor", pid, started_at, rss_bytes(pid), None, "running")]
-    reports = sorted(read_reports(place).values(), key=lambda report: report.started_at) if place else []
+    reports = sorted(read_reports(place).values(), key=lambda report: (report.started_at, report.pid)) if place else []
     processes += [_process(report) for report in reports]
     return BackgroundWorker(pid, started_at, arguments, tuple(processes))
 

@@ -49,8 +49,10 @@ def _read(file: Path) -> ProcessReport | None:
     with contextlib.suppress(OSError, ValueError, TypeError):
         os.kill(pid, 0)
         said: Mapping[str, Any] = json.loads(file.read_text())
+        if not isinstance(said, Mapping) or "master_pid" not in said:
+            return None
         known = {name: said[name] for name in ProcessReport.__slots__ if name in said}
-        return ProcessReport(**{"master_pid": 0, **known, "pid": pid, "written_at": file.stat().st_mtime})
+        return ProcessReport(**{**known, "pid": pid, "written_at": file.stat().st_mtime})
     return None
 
 

@@ -11,7 +11,7 @@ from callboard.ops.exposition import REPORT_OVERDUE_S
 from callboard.ops.process_reports import ProcessReport
 
 MEBIBYTE = 1024 * 1024
-#: A worker process with nothing to do holds more than this, MB.
+#: A worker process holds about 50 before its first message, MB.
 RSS_MIN_MB = 64
 #: Processes that started together reach a number of jobs or an age at between this share of it and all of it.
 JITTER_SHARE = 0.9
@@ -37,7 +37,7 @@ class Limits:
         for option, value, least, unit in (
             ("--max-jobs", self.jobs, 1, ""),
             ("--max-time", self.age_s, 1, " s"),
-            ("--max-rss", self.rss_mb, RSS_MIN_MB, " MB, which a process with nothing to do holds already"),
+            ("--max-rss", self.rss_mb, RSS_MIN_MB, " MB; a process holds about 50 before its first message"),
         ):
             # Said this way, what is no number at all is refused too.
             if value is not None and not value >= least:

@@ -194,6 +194,7 @@ class WorkerSupervisor(Supervisor):
         self.jobs_ended = max(self.jobs_ended, sum(report.jobs_ended for report in known))
         if self._is_closing or any(report.unready is None for report in known):
             self._ready_clock = now_clock
+        was_closing = self._is_closing
         if errand.until_s is not None and now_clock - self._begun_clock >= errand.until_s:
             self._is_closing = self._is_out_of_time = True
         elif are_done(present, not_before_clock=self._death_clock + RESCUE_PATIENCE_S):
@@ -202,6 +203,8 @@ class WorkerSupervisor(Supervisor):
             why = next((report.unready for report in known if report.unready), "none has come up")
             self._fail(f"No worker process was ready for {READY_PATIENCE_S:g} s: {why}. What is left is kept.")
         if self._is_closing:
+            if not was_closing:
+                log.info("processes end", why="its time is over" if self._is_out_of_time else "nothing is left to do")
             self._let_everyone_retire(reports, now_clock)
 
     def _let_everyone_retire(self, reports: dict[int, ProcessReport], now_clock: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 
 import pytest
 
@@ -73,6 +74,19 @@ def test_a_process_is_replaced_after_its_number_of_messages(start, jobs, db, wai
     assert "unexpectedly" not in work.log
 
 
+def test_a_process_whose_signal_is_taken_by_other_code_retires_at_another(shell, start, wait_for_workers):
+    # Given a team's module that listens to SIGUSR1
+    (shell.folder / "listens.py").write_text("import signal\nsignal.signal(signal.SIGUSR1, lambda *_: print('mine'))\n")
+    work = start("listens", "--max-time", "3")
+    (first,) = wait_for_workers(1)
+    work.wait_for_event("process has retired")
+    assert not is_alive(first)
+    # Then the signal is still theirs
+    (second,) = wait_for_workers(1)
+    os.kill(second, signal.SIGUSR1)
+    work.wait_for_text("mine")
+
+
 def test_a_process_retires_by_hand(start, jobs, wait_for_workers):
     # Given a process that runs a long message
     work = start()
@@ -118,12 +132,14 @@ def test_a_long_job_survives_the_replacement_of_its_process(start, jobs, db, wai
     for name in ("a", "b"):
         jobs.send("note_process", name)
     work.wait_for_event("process retires and is replaced")
+    asked_clock = time.monotonic()
     # Then its successor takes what comes now, while the long one runs on for longer than any grace
     second = note_until_elsewhere(jobs, {first})
     assert second != first
     jobs.send("hold", "other")
     jobs.wait_until_runs("other")
     assert is_alive(first)
+    wait_until(lambda: time.monotonic() - asked_clock > 3, what="the end of any grace")
     # And no other is replaced meanwhile, although it has had its number
     for name in ("c", "d", "e"):
         jobs.send("note_process", name)
@@ -135,6 +151,8 @@ def test_a_long_job_survives_the_replacement_of_its_process(start, jobs, db, wai
     jobs.let_go("other")
     wait_until(lambda: db("SELECT count(*) FROM dramatiq.queue") == [(0,)], 30, "an empty queue")
     assert db("SELECT DISTINCT attempt, retries, lost_workers FROM callboard.message_history") == [(1, 0, 0)]
+    # Nor was it released and begun anew, which counts as no attempt
+    assert [path.name for path in jobs.place.glob("long.running.*")] == [f"long.running.{first}"]
 
 
 def test_processes_that_reach_their_limit_together_go_one_at_a_time(start, jobs, db, wait_for_workers):

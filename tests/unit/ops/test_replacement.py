@@ -58,7 +58,10 @@ def test_a_process_that_is_too_large_from_the_start_is_not_replaced_for_ever():
         ({"max_jobs": -5}, "--max-jobs must be at least 1. Got -5."),
         ({"max_time_s": 0.5}, "--max-time must be at least 1 s. Got 0.5."),
         ({"max_time_s": float("nan")}, "--max-time must be at least 1 s. Got nan."),
-        ({"max_rss_mb": 10}, "--max-rss must be at least 64 MB, which a process with nothing to do holds already."),
+        (
+            {"max_rss_mb": 10},
+            "--max-rss must be at least 64 MB; a process holds about 50 before its first message. Got 10.",
+        ),
         ({"once": True, "stop_when_empty": True}, "Give one of them."),
         ({"once": True, "max_jobs": 5}, "Leave --max-jobs out."),
         ({"once": True, "max_rss_mb": 500}, "Leave --max-rss out."),
