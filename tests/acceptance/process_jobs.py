@@ -11,6 +11,7 @@ from dramatiq.threading import raise_thread_exception
 
 import actors  # noqa: F401 - names the broker that Dramatiq looks up
 from callboard.app import actor
+from tests.acceptance.jobs import hold
 
 #: What grow() keeps until its process ends.
 kept: list[bytearray] = []
@@ -20,6 +21,10 @@ def say(place: str, name: str) -> None:
     """Note which process ran what; one write in append mode, so that lines of several processes stay whole."""
     with Path(place, "ran").open("a") as ran:
         ran.write(f"{name} {os.getpid()}\n")
+
+
+#: hold(), which a shutdown would interrupt.
+hold_noticing = actor(queue_name="jobs", actor_name="hold_noticing", notify_shutdown=True)(hold.fn)
 
 
 @actor(queue_name="jobs")

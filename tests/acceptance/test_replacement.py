@@ -124,10 +124,10 @@ def test_a_process_is_replaced_when_it_is_too_large(start, jobs, db, wait_for_wo
 
 
 def test_a_long_job_survives_the_replacement_of_its_process(start, jobs, db, wait_for_workers, wait_until_done):
-    # Given a process with a grace of a second, which runs a long message beside short ones
+    # Given a process with a grace of a second, which runs a long message beside short ones, one that hears of shutdowns
     work = start("--max-jobs", "2", threads=2, WORKER_SHUTDOWN_S="1")
     (first,) = wait_for_workers(1)
-    jobs.send("hold", "long")
+    jobs.send("hold_noticing", "long")
     assert jobs.wait_until_runs("long") == first
     for name in ("a", "b"):
         jobs.send("note_process", name)
