@@ -104,6 +104,8 @@ def start(
                 path = folder / PID_FILE
                 raise Conflict(f"A process holds {path} without its number in it. Find and end it: fuser {path}")
             time.sleep(LOOK_INTERVAL_S)
+        # The number of the last one is a stranger's by now; nobody may take it for the worker's.
+        file.write_pid(None)
         _end_orphans(folder)
         process = _launch(folder, arguments, environment, file)
     place = place_of(process.pid)
@@ -141,8 +143,12 @@ def _launch(
         "started_at": datetime.now(UTC).isoformat(),
         "place": str(place_of(process.pid)),
     }
-    (folder / STATE_FILE).write_text(json.dumps(state))
-    file.write_pid(process.pid)
+    try:
+        (folder / STATE_FILE).write_text(json.dumps(state))
+        file.write_pid(process.pid)
+    except OSError as error_:
+        process.terminate()
+        raise ConfigurationError(f"{folder / STATE_FILE} cannot be written: {error_}.") from error_
     return process
 
 
@@ -231,11 +237,13 @@ class _PidFile:
             os.pwrite(self.descriptor, f"{pid}\n".encode(), 0)
 
     def wait_for_pid(self) -> int | None:
-        """Return the number that stands in it; whoever took the lock writes it a moment later."""
+        """Return the worker's number, which leads a session; whoever took the lock writes it a moment later."""
         until = time.monotonic() + KILL_PATIENCE_S
         while time.monotonic() < until:
-            with contextlib.suppress(ValueError):
-                return int(os.pread(self.descriptor, 32, 0))
+            with contextlib.suppress(ValueError, OSError, OverflowError):
+                pid = int(os.pread(self.descriptor, 32, 0))
+                if pid > 0 and os.getsid(pid) == pid:
+                    return pid
             time.sleep(LOOK_INTERVAL_S)
         return None
 
