@@ -32,6 +32,10 @@ POOL_SIZE = 10
 EMBEDDED_URL_FILE = Path(".callboard") / "database-url"
 #: Where `callboard work --queues` tells its processes the order of the queues, comma-separated.
 QUEUE_ORDER_VARIABLE = "CALLBOARD_QUEUE_ORDER"
+#: Where `callboard work --once` and `--stop-when-empty` tell its processes that there is an end: once or drain.
+ERRAND_VARIABLE = "CALLBOARD_ERRAND"
+#: Where `callboard start` tells its processes which folder their logs go to.
+LOG_FOLDER_VARIABLE = "CALLBOARD_LOG_FOLDER"
 #: Set in the processes of `callboard work`.
 SUPERVISED_VARIABLE = "CALLBOARD_SUPERVISED"
 
@@ -71,6 +75,7 @@ def _broker_options() -> BrokerOptions:
         claim_max=settings.max_tasks_per_cycle,
         listens=settings.queue_listen,
         queue_order=tuple(filter(None, os.environ.get(QUEUE_ORDER_VARIABLE, "").split(","))),
+        errand=cast("Any", os.environ.get(ERRAND_VARIABLE) or None),
     )
 
 
@@ -98,11 +103,18 @@ def connection_warning(starting: int) -> str | None:
         connection.close()
 
 
+def log_folder() -> Path | None:
+    """Return where `callboard start` wants the logs of its processes; None: on stderr, as everywhere else."""
+    named = os.environ.get(LOG_FOLDER_VARIABLE)
+    return Path(named) if named else None
+
+
 def _worker_start() -> Any:
     settings = get_settings()
     return _middleware_package().WorkerStart(
         log_level=settings.log_level,
         log_format=settings.log_format,
+        log_folder=log_folder(),
         metrics_host=settings.metrics_host,
         metrics_port=settings.metrics_port,
         check_schema=check_schema,

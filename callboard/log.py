@@ -7,11 +7,13 @@ called by worker, API and CLI, renders every record (also those of libraries) wi
 from __future__ import annotations
 
 import logging
+import logging.handlers
 import re
 import sys
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 _context: ContextVar[dict[str, Any]] = ContextVar("callboard_log_context", default={})  # noqa: B039 - replaced, never changed in place
@@ -82,8 +84,11 @@ def mask_addresses(text: str) -> str:
     return ADDRESS.sub(r"***@\1", text)
 
 
-def configure_logging(level: str = "info", log_format: str | None = None) -> None:
-    """Render all logs on stderr, as JSON or for a person; json unless stderr is a terminal."""
+def configure_logging(level: str = "info", log_format: str | None = None, folder: Path | None = None) -> None:
+    """Render all logs on stderr, as JSON or for a person; json unless stderr is a terminal.
+
+    Into a folder, where one is given: out.log, and error.log for warnings and errors.
+    """
     import structlog
 
     is_json = (log_format or ("console" if sys.stderr.isatty() else "json")) == "json"
@@ -109,14 +114,23 @@ def configure_logging(level: str = "info", log_format: str | None = None) -> Non
             renderer,
         ],
     )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    handler.addFilter(_without_arguments)
+    handlers = [logging.StreamHandler(sys.stderr)] if folder is None else _files(folder)
+    for handler in handlers:
+        handler.setFormatter(formatter)
+        handler.addFilter(_without_arguments)
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = handlers
     root.setLevel({"warn": "WARNING"}.get(level, level.upper()))
     for noisy in ("uvicorn.access", "mail.log", "urllib3", "httpx", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _files(folder: Path) -> list[logging.StreamHandler[Any]]:
+    # Looked up anew where somebody has rotated them; several processes append to each.
+    files = [logging.handlers.WatchedFileHandler(folder / name, encoding="utf-8") for name in ("out.log", "error.log")]
+    files[0].addFilter(lambda record: record.levelno < logging.WARNING)
+    files[1].setLevel(logging.WARNING)
+    return list(files)
 
 
 def _add_fields(_logger: Any, _method: str, event: Event) -> Event:

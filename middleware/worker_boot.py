@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,8 @@ class WorkerStart:
 
     log_level: str
     log_format: str | None
+    #: Where the logs go; None: to stderr.
+    log_folder: Path | None
     metrics_host: str
     metrics_port: int | None
     #: Raises SchemaOutdated or DatabaseUnavailable.
@@ -43,6 +47,7 @@ class WorkerBoot(Middleware):
 
     def __init__(self, start: Callable[[], WorkerStart]) -> None:
         self._start = start
+        self._is_ending = False
 
     def after_process_boot(self, broker: Broker) -> None:
         """Check settings and schema. Exits the process: a plain exception here would be swallowed."""
@@ -50,7 +55,7 @@ class WorkerBoot(Middleware):
 
         try:
             start = self._start()
-            configure_logging(start.log_level, start.log_format)
+            configure_logging(start.log_level, start.log_format, start.log_folder)
             start.check_schema()
             if warning := start.connection_warning():
                 log.warning(warning)
@@ -74,7 +79,10 @@ class WorkerBoot(Middleware):
 
         start, place = self._start(), Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
         log.info("worker started", queues=sorted(worker.consumers), threads=worker.worker_threads)
-        exposition.report_health(place, lambda: worker_health(broker, worker))
+        self._is_ending, started_at = False, time.time()
+        exposition.report_health(
+            place, lambda: {"started_at": started_at, **worker_report(broker, worker, is_ending=self._is_ending)}
+        )
         if start.metrics_port is not None:
             exposition.serve_when_free(start.metrics_host, start.metrics_port, place)
 
@@ -84,7 +92,25 @@ class WorkerBoot(Middleware):
             mail.close_connection()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        self._is_ending = True
         log.info("worker is stopping")
+
+
+def worker_report(broker: Broker, worker: Worker, *, is_ending: bool) -> dict[str, Any]:
+    """Return what a worker process says about itself: for probes, and for the supervisor that may replace it."""
+    master = multiprocessing.parent_process()
+    side = getattr(broker, "worker", None)
+    # Before the others: whatever they say is true at this moment or later.
+    report: dict[str, Any] = {"reported_clock": time.monotonic()}
+    report["master_pid"] = os.getppid() if master is None else master.pid
+    if side is not None:
+        report["jobs_ended"] = side.jobs_ended
+        report["is_retiring"] = side.stopping.is_retiring
+        report["retire_signal"] = side.stopping.retire_signal
+        report["done_since_clock"] = side.intake.errand.done_since_clock
+    # While it ends, its threads end one by one, as they should, and it is no reason to call the others unready.
+    health = {"dead": None, "unready": None} if is_ending else worker_health(broker, worker)
+    return {**report, **health, "is_ending": is_ending}
 
 
 def _refuse(error: Exception) -> NoReturn:
@@ -96,7 +122,7 @@ def worker_health(broker: Broker, worker: Worker) -> dict[str, str | None]:
     """Return what keeps this process from living (then it should be replaced) and from being ready, or None each."""
     side = getattr(broker, "worker", None)
     if side is None:
-        return {"dead": None, "unready": "the worker is stopping"}
+        return {"dead": None, "unready": "the worker is starting"}
     dead = side.stalled()
     missing = worker.worker_threads - sum(thread.is_alive() for thread in worker.workers)
     if missing:

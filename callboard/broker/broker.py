@@ -23,6 +23,7 @@ from dramatiq.results import Results
 from callboard.broker.consumer import PostgresConsumer
 from callboard.broker.defaults import default_middleware, refuse_stock_options
 from callboard.broker.delivery import Delivery, current_delivery, set_current_delivery
+from callboard.broker.errand import ErrandKind
 from callboard.broker.hooks import HookedBroker
 from callboard.broker.interruptible import make_interruptible
 from callboard.broker.options import wrong_span
@@ -50,6 +51,8 @@ class BrokerOptions:
     listens: bool = True
     #: Queues in strict order: one gets a slot only while those before it have nothing ready. Empty: fair turns.
     queue_order: tuple[str, ...] = ()
+    #: once: run one message; drain: run what is ready; both tell by WorkerSide.intake.errand when that is done.
+    errand: ErrandKind | None = None
 
 
 class PostgresBroker(HookedBroker):

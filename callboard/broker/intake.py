@@ -13,13 +13,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg2
 
-from callboard.broker.claiming import FULL_LOOK_INTERVAL_S, SESSION_SETTINGS, Claimer
-from callboard.broker.delivery import Claim
+from callboard.broker.claiming import FULL_LOOK_INTERVAL_S, SESSION_SETTINGS, Claimed, Claimer
+from callboard.broker.errand import LOOK_INTERVAL_S, Errand, ErrandKind
 from callboard.broker.hearing import Hearing
+from callboard.broker.receiver import Receiver
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline
 from callboard.errors import DatabaseUnavailable
 from callboard.log import get_logger
@@ -47,31 +48,6 @@ CONTENTION_WAIT_S = 0.05
 UNWRITTEN_MAX = 2_000
 
 
-class Receiver(Protocol):
-    """Who the intake works for: the broker."""
-
-    def may_claim(self) -> bool:
-        """Return whether new messages may start now."""
-
-    def is_idle(self) -> bool:
-        """Return whether nothing runs here and no verdict is unwritten."""
-
-    def lease_ids(self) -> list[int]:
-        """Return the leases this process holds or owes a verdict."""
-
-    def free_slots(self) -> int:
-        """Return how many messages can start now."""
-
-    def release_overdue(self) -> bool:
-        """Hand back claimed messages that have waited too long for a thread; return whether any waits."""
-
-    def release_waiting(self) -> None:
-        """Hand back every claimed message that has not started."""
-
-    def receive(self, claims: Iterable[Claim]) -> None:
-        """Take over claimed messages."""
-
-
 class Intake:
     """The claim loop of one worker process."""
 
@@ -86,6 +62,7 @@ class Intake:
         claim_max: int | None,
         listens: bool,
         is_strict: bool = False,
+        errand: ErrandKind | None = None,
     ) -> None:
         self._url = url
         self._receiver = receiver
@@ -94,6 +71,7 @@ class Intake:
         self._claim_max = claim_max
         self._listens = listens
         self.hearing = Hearing(worker_id, self.wake)
+        self.errand = Errand(errand)
         #: Queues declared after the start, until the thread takes them up.
         self._new_queue_names: deque[str] = deque()
         #: A message waits that must run alone; this process has the turn to run such.
@@ -165,12 +143,13 @@ class Intake:
             self._sleep(pause_s)
         self._disconnect()
         # Here, too, and not only when Dramatiq gets to it: up to a second passes between the signal and that.
-        self._receiver.release_waiting()
+        self._receiver.claiming_ended()
 
     def _cycle(self) -> float:
         """Claim what there is room for and return how long to sleep, s."""
         self.cycle_clock = time.monotonic()
         if not self._receiver.may_claim():
+            self.errand.note_obstacle()
             return RECONNECT_WAIT_S / 5
         self._hear()
         self._ensure_connection()
@@ -190,12 +169,31 @@ class Intake:
             self._reclaim_clock = time.monotonic()
         free = self._receiver.free_slots()
         if free <= 0:
+            self.errand.note_obstacle()
             return self._poll_interval_s
-        found = self._claimer.claim(self._connection, min(free, self._claim_max or CLAIM_MAX))
+        if self.errand.is_used_up:
+            return self._look_for_the_end()
+        was_idle, began_clock = self._receiver.is_idle(), time.monotonic()
+        found = self._claimer.claim(self._connection, self.errand.room(min(free, self._claim_max or CLAIM_MAX)))
         self._receiver.receive(found.claims)
         self._may_wait = self._may_wait or bool(found.claims)
         self._sees_suspects = found.has_suspects
-        if found.may_be_more:
+        self.errand.note_look(
+            began_clock,
+            claimed=len(found.claims),
+            was_idle=was_idle and not found.has_suspects,
+            found_nothing=found.was_full_look and not found.may_be_more,
+        )
+        return self._pause_after(found)
+
+    def _look_for_the_end(self) -> float:
+        """Wait for the end of what runs, as nothing more may be claimed."""
+        is_idle = self._receiver.is_idle()
+        self.errand.note_look(time.monotonic(), claimed=0, was_idle=is_idle, found_nothing=True)
+        return LOOK_INTERVAL_S
+
+    def _pause_after(self, found: Claimed) -> float:
+        if found.may_be_more and not self.errand.is_used_up:
             return 0.0
         poll_s = self._poll_interval_s * random.uniform(0.8, 1.0)  # noqa: S311 - jitter, not cryptography
         if found.has_suspects:
@@ -203,6 +201,8 @@ class Intake:
         if not found.was_full_look:
             # Before a long sleep the look must have been a full one.
             poll_s = min(poll_s, FULL_LOOK_INTERVAL_S)
+        if self.errand.is_set:
+            poll_s = min(poll_s, LOOK_INTERVAL_S)
         return poll_s if found.due_in_s is None else min(max(found.due_in_s, CONTENTION_WAIT_S), poll_s)
 
     def _hear(self) -> None:
@@ -234,10 +234,11 @@ class Intake:
         no neighbour along.
         """
         if self._receiver.is_idle():
-            claim = self._claimer.claim_alone(self._connection)
+            claim = None if self.errand.is_used_up else self._claimer.claim_alone(self._connection)
             self._runs_suspect = claim is not None
             if claim is not None:
                 self._receiver.receive([claim])
+                self.errand.note_look(time.monotonic(), claimed=1, was_idle=True, found_nothing=False)
                 self._may_wait = True
                 return CONTENTION_WAIT_S
         elif self._runs_suspect or time.monotonic() - self._alone_since_clock < ALONE_PATIENCE_S:

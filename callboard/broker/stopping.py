@@ -4,10 +4,14 @@ Dramatiq's own way falls short in three places. Its main loop looks at the signa
 on meanwhile. Its join_all() takes the time that all threads took off the time of each, so that the grace ends early
 (threads that end after .5, .9 and .95 of it: it returns at .9). And at a second signal it exits without its hooks, so
 that what ran would count as lost with its worker.
+
+Retiring is a third way, for a process that is to be replaced: at SIGUSR1 (or SIGUSR2 where other code listens to that)
+it claims nothing more, hands back what has not started, and ends when what runs has ended, however long that takes.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+#: Ask a worker process, not Dramatiq's master, to retire: the first that nobody else listens to.
+RETIRE_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
 #: A signal that follows the first one this closely is the same one, heard twice: a service manager that signals the
 #: whole process group reaches us directly, and again through Dramatiq's master, s.
 SAME_SIGNAL_S = 0.3
@@ -51,6 +57,11 @@ class Stopping:
         self.is_own_process = False
         self._is_replacement = False
         self._awaits_own_signal = False
+        #: Plain flags: a handler may interrupt whoever holds a lock.
+        self.is_retiring = False
+        self._is_ending = False
+        #: The signal that asks this process to retire, once it would be heard.
+        self.retire_signal: int | None = None
 
     def install(self) -> None:
         """Put ourselves in front of Worker.stop() and, in a process of Dramatiq's command, of its signal handlers."""
@@ -59,6 +70,7 @@ class Stopping:
         def stop(timeout: int = 600_000) -> None:
             # Dramatiq's own waits come after ours, for threads that idle by then or are given up.
             self._grace_s = timeout / 1000
+            self._is_ending = True
             stock_stop(timeout=min(timeout, THREADS_END_MS))
             if self._is_replacement:
                 self._worker.broker.close()
@@ -73,6 +85,7 @@ class Stopping:
             if callable(theirs) and getattr(theirs, "__module__", None) == "dramatiq.cli":
                 signal.signal(number, self._heard_by(theirs))
                 self.is_own_process = True
+                self._listen_for_retirement()
 
     def begin_replacement(self) -> None:
         """Let this process end as if it was told to, but with a code that says why; safe from any thread."""
@@ -95,6 +108,29 @@ class Stopping:
             time.sleep(DRAIN_LOOK_S)
         if count := self._side.hand_back():
             log.warning("messages were still running at the end of the grace and are handed back", count=count)
+
+    def retire_when_idle(self) -> None:
+        """Where this process retires, wait until nothing runs here, and end it; called when claiming has ended.
+
+        A request to stop that comes meanwhile takes over, with its grace.
+        """
+        while self.is_retiring and not self._is_ending and self._heard_clock is None:
+            if self._side.is_idle():
+                _ask_master_to_end()
+                return
+            time.sleep(DRAIN_LOOK_S)
+
+    def _listen_for_retirement(self) -> None:
+        free = [number for number in RETIRE_SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
+        if free and self.retire_signal is None:
+            signal.signal(free[0], self._hear_retirement)
+            self.retire_signal = free[0]
+        elif self.retire_signal is None:
+            log.warning("SIGUSR1 and SIGUSR2 are taken by other code; this process cannot retire")
+
+    def _hear_retirement(self, number: int, frame: FrameType | None) -> None:
+        self.is_retiring = True
+        self._side.stop_claiming_soon()
 
     def _heard_by(self, theirs: Callable[[int, FrameType | None], Any]) -> Callable[[int, FrameType | None], None]:
         # A handler runs between two instructions of the main thread, which may hold any lock. So it takes none itself.
@@ -122,3 +158,13 @@ class Stopping:
         else:
             return now - self._heard_clock >= SAME_SIGNAL_S
         return False
+
+
+def _ask_master_to_end() -> None:
+    """Let Dramatiq's master end this process: one that ends by itself is reported by it as a fault."""
+    master = multiprocessing.parent_process()
+    pid = os.getpid() if master is None or master.pid is None else master.pid
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        os.kill(os.getpid(), signal.SIGTERM)

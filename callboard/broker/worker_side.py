@@ -56,6 +56,8 @@ class WorkerSide:
         self._held: dict[int, Delivery] = {}
         self._lock = threading.Lock()
         self._is_stopping = False
+        #: Attempts that ended here.
+        self.jobs_ended = 0
         self.stopping = Stopping(self, worker)
         self.queue_names = _in_order([name for name in broker.queues if name in worker.consumers], options.queue_order)
         self.completions = Completions(url, self.worker_id, self._written, is_prepared=options.listens)
@@ -68,6 +70,7 @@ class WorkerSide:
             claim_max=options.claim_max,
             listens=options.listens,
             is_strict=bool(options.queue_order),
+            errand=options.errand,
         )
         self.liveness = Liveness(
             url,
@@ -190,6 +193,10 @@ class WorkerSide:
         for delivery in self.held():
             self._broker.release(delivery)
 
+    def claiming_ended(self) -> None:
+        self.release_waiting()
+        self.stopping.retire_when_idle()
+
     def release_overdue(self) -> bool:
         """Hand back what has waited here too long, so that an idle process takes it; return whether anything waits."""
         now, waits = time.monotonic(), False
@@ -230,6 +237,7 @@ class WorkerSide:
         with self._lock:
             self._held.pop(delivery.lease_id, None)
             self._slots.note_end()
+            self.jobs_ended += delivery.run_s is not None
             is_short = self._slots.is_short(len(self._held))
         if is_short:
             self.intake.wake()
@@ -257,12 +265,13 @@ class WorkerSide:
 
     def stalled(self) -> str | None:
         """Return why this process should be replaced, or None. A database that is away is no reason."""
-        for name, thread in (
-            ("intake", self.intake.thread),
-            ("completions", self.completions.thread),
-            ("liveness", self.liveness.thread),
-        ):
-            if not thread.is_alive() and not self._is_stopping:
+        # A process that retires works on without claiming.
+        expected = [] if self._is_stopping else [("intake", self.intake.thread)]
+        if not self._is_stopping or self.stopping.is_retiring:
+            expected += [("completions", self.completions.thread), ("liveness", self.liveness.thread)]
+        for name, thread in expected:
+            # One that has not been started has no number yet: the process is starting.
+            if thread.ident is not None and not thread.is_alive():
                 return f"the {name} thread has ended"
         silent_s = time.monotonic() - self.intake.cycle_clock
         allowed_s = self._broker.options.poll_interval_s + STALL_TIMEOUT_S

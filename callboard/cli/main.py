@@ -7,7 +7,18 @@ import sys
 import typer
 
 from callboard import __version__
-from callboard.cli import audit, database, dead, development, doctor, schedules, sending, serving, status
+from callboard.cli import (
+    audit,
+    background,
+    database,
+    dead,
+    development,
+    doctor,
+    schedules,
+    sending,
+    serving,
+    status,
+)
 from callboard.errors import CallboardError, ConfigurationError, InvalidRequest, NotFound
 
 EXIT_FAILED = 1
@@ -42,6 +53,11 @@ app.command("demo")(development.demo)
 app.command("dev")(development.dev)
 app.command("work")(serving.work)
 app.command("api")(serving.api)
+app.command("start")(background.start)
+app.command("stop")(background.stop)
+app.command("restart")(background.restart)
+app.command("logs")(background.logs)
+app.command("list")(background.list_processes)
 app.add_typer(database.app, name="db")
 app.command("status")(status.status)
 app.command("health")(status.health)
@@ -51,6 +67,7 @@ app.add_typer(dead.app, name="dead")
 app.add_typer(schedules.app, name="schedules")
 app.command("enqueue")(sending.enqueue)
 app.command("test-email")(sending.send_test_email)
+app.command("test", hidden=True)(sending.send_test_email)
 
 
 @app.callback(invoke_without_command=True)

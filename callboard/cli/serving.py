@@ -7,37 +7,78 @@ import importlib
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from callboard.cli.output import note
 from callboard.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from callboard.ops.processes import Child
+    from callboard.ops.worker_supervision import WorkerSupervisor
     from callboard.settings import Settings
 
 
+Queues = Annotated[
+    str | None,
+    typer.Option("--queues", help="Only these queues, comma-separated, in strict order; default: all, in fair turns"),
+]
+MaxJobs = Annotated[int | None, typer.Option("--max-jobs", help="Replace a process that has ended so many messages")]
+MaxTime = Annotated[
+    float | None, typer.Option("--max-time", help="Replace a process that is so old, s; with an end: end after it")
+]
+MaxRss = Annotated[int | None, typer.Option("--max-rss", help="Replace a process that holds more memory, MB")]
+Modules = Annotated[list[str] | None, typer.Argument(help="More modules with actors, beside ours")]
+
+
 def work(
-    queues: str = typer.Option(
-        None, help="Only these queues, comma-separated, in strict order; default: all, in fair turns"
-    ),
-    modules: list[str] = typer.Argument(None, help="More modules with actors, beside ours"),
+    modules: Modules = None,
+    *,
+    queues: Queues = None,
+    once: bool = typer.Option(False, "--once", help="Run one message that is ready, and end"),
+    stop_when_empty: bool = typer.Option(False, "--stop-when-empty", help="End when nothing is ready"),
+    max_jobs: MaxJobs = None,
+    max_time: MaxTime = None,
+    max_rss: MaxRss = None,
 ) -> None:
     """Run WORKER_PROCESSES processes of JOB_CONCURRENCY threads, each replaced on its own when it ends."""
+    from callboard.ops import exposition
+    from callboard.ops.worker_supervision import WorkerSupervisor, work_order
+
+    limits, errand = work_order(
+        once=once, stop_when_empty=stop_when_empty, max_jobs=max_jobs, max_time_s=max_time, max_rss_mb=max_rss
+    )
+    settings = _prepare(waits=errand is None)
+    if once:
+        settings = settings.model_copy(update={"worker_processes": 1, "job_concurrency": 1})
+    wanted = _known_queues(queues, modules or [])
+    # A process that retires works beside its successor.
+    _check_connections(settings.worker_processes + limits.are_set)
+    place = exposition.shared_dir(os.getpid())
+    supervisor = WorkerSupervisor(
+        _children(settings, wanted, modules or [], place, errand.kind if errand else ""),
+        place=place,
+        # Dramatiq looks for SIGTERM once a second and waits for its threads and its consumers one after the other.
+        stop_timeout_s=settings.worker_shutdown_s + 10,
+        limits=limits,
+        errand=errand,
+    )
+    _start(supervisor, settings, place)
+    code = supervisor.run()
+    if supervisor.trouble is not None:
+        note(supervisor.trouble)
+    elif once and code == 0 and not supervisor.jobs_ended:
+        note(f"Nothing was ready in {', '.join(wanted) or 'any queue'}; no message was run.")
+    sys.exit(code)
+
+
+def _start(supervisor: WorkerSupervisor, settings: Settings, place: Path) -> None:
     from callboard.log import get_logger
     from callboard.ops import exposition
-    from callboard.ops.processes import Supervisor
 
-    settings = _prepare()
-    wanted = _known_queues(queues, modules or [])
-    _check_connections(settings.worker_processes)
-    place = exposition.shared_dir(os.getpid())
-    children = _children(settings, wanted, modules or [], place)
-    # Dramatiq looks for SIGTERM once a second and waits for its threads and its consumers one after the other.
-    supervisor = Supervisor(children, stop_timeout_s=settings.worker_shutdown_s + 10)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.request_stop)
     supervisor.start()
@@ -50,11 +91,10 @@ def work(
     )
     if settings.metrics_port is not None:
         exposition.serve_when_free(settings.metrics_host, settings.metrics_port, place)
-    sys.exit(supervisor.run())
 
 
-def _children(settings: Settings, queues: list[str], modules: list[str], place: Path) -> list[Child]:
-    from callboard.app import QUEUE_ORDER_VARIABLE, SUPERVISED_VARIABLE
+def _children(settings: Settings, queues: list[str], modules: list[str], place: Path, errand: str) -> list[Child]:
+    from callboard.app import ERRAND_VARIABLE, QUEUE_ORDER_VARIABLE, SUPERVISED_VARIABLE
     from callboard.ops.processes import Child, worker_command
 
     command = worker_command(
@@ -65,6 +105,7 @@ def _children(settings: Settings, queues: list[str], modules: list[str], place: 
         "METRICS_PORT": "off",
         # Dramatiq makes a set of its --queues, so that their order takes a road of its own.
         QUEUE_ORDER_VARIABLE: ",".join(queues),
+        ERRAND_VARIABLE: errand,
         SUPERVISED_VARIABLE: "1",
     }
     return [Child(f"worker {number}", command, shared) for number in range(1, settings.worker_processes + 1)]
@@ -104,9 +145,12 @@ def api() -> None:
     serve(_prepare())
 
 
-def _prepare() -> Settings:
-    """Read the settings, set the logs up and refuse a database that is not ready, before anything else starts."""
-    from callboard.app import check_schema, get_settings
+def _prepare(*, waits: bool = True) -> Settings:
+    """Read the settings, set the logs up and refuse a database that is not ready, before anything else starts.
+
+    waits: whether one that is away will do, as it comes back. Raises: DatabaseUnavailable where it will not.
+    """
+    from callboard.app import check_schema, get_settings, log_folder
     from callboard.log import configure_logging, get_logger
     from callboard.settings import successors
 
@@ -114,12 +158,14 @@ def _prepare() -> Settings:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     settings = get_settings()
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, log_folder())
     for line in successors(os.environ):
         get_logger(__name__).warning(line)
     try:
         check_schema()
     except DatabaseUnavailable as error:
+        if not waits:
+            raise
         # Readiness says so until it is back; ending would only make whoever supervises us start us again.
         get_logger(__name__).warning("database is away; waiting for it", error=str(error))
     return settings

@@ -12,7 +12,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ Health = dict[str, str | None]
 
 def shared_dir(master_pid: int | None = None) -> Path:
     """Return the folder that the processes of one master share, and make it; folders of ended masters are removed."""
-    pid = os.getppid() if master_pid is None else master_pid
-    parent = Path(tempfile.gettempdir()) / f"callboard-metrics-{os.getuid()}"
+    place = place_of(os.getppid() if master_pid is None else master_pid)
+    parent = place.parent
     parent.mkdir(mode=0o700, exist_ok=True)
     for old in parent.iterdir():
         # In a container the master is always process 1, so the number alone does not tell its runs apart.
@@ -46,9 +46,14 @@ def shared_dir(master_pid: int | None = None) -> Path:
             for file in old.iterdir():
                 file.unlink(missing_ok=True)
             old.rmdir()
-    place = parent / f"{pid}-{_started(pid)}"
     place.mkdir(mode=0o700, exist_ok=True)
     return place
+
+
+def place_of(master_pid: int) -> Path:
+    """Return where that folder is, or will be."""
+    parent = Path(tempfile.gettempdir()) / f"callboard-metrics-{os.getuid()}"
+    return parent / f"{master_pid}-{_started(master_pid)}"
 
 
 def _started(pid: int) -> str:
@@ -69,18 +74,30 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def report_health(place: Path, health: Callable[[], Health]) -> None:
-    """Write this process's health into the shared folder every second, from a thread of its own."""
+def report_health(place: Path, health: Callable[[], Mapping[str, Any]]) -> None:
+    """Write this process's health into the shared folder every second, from a thread of its own.
+
+    health() returns "dead" and "unready", and whatever else its supervisor should know.
+    """
 
     def report() -> None:
         target = place / f"health-{os.getpid()}.json"
         while place.exists():
-            unfinished = target.with_suffix(".new")
-            unfinished.write_text(json.dumps(health()))
-            unfinished.replace(target)
+            _write(target, json.dumps(health()))
             time.sleep(REPORT_INTERVAL_S)
 
     threading.Thread(target=report, name="callboard-health", daemon=True).start()
+
+
+def _write(target: Path, text: str) -> None:
+    unfinished = target.with_suffix(".new")
+    try:
+        unfinished.write_text(text)
+        unfinished.replace(target)
+    except OSError:
+        # The disk is full: the old report must not look as if this process hung.
+        with contextlib.suppress(OSError):
+            os.utime(target)
 
 
 def read_health(place: Path) -> tuple[Health, int]:
@@ -97,8 +114,8 @@ def read_health(place: Path) -> tuple[Health, int]:
             health = json.loads(file.read_text())
             if time.time() - file.stat().st_mtime > REPORT_OVERDUE_S:
                 health["dead"] = f"it has not reported for {REPORT_OVERDUE_S:g} s"
-            for name, why in health.items():
-                if why:
+            for name in together:
+                if why := health.get(name):
                     together[name] = f"process {pid}: {why}"
     return together, count
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,7 +34,7 @@ HURRY_TIMEOUT_S = 5.0
 EXIT_HOPELESS = 2
 
 
-@dataclass
+@dataclass(eq=False)
 class Child:
     """One command that should always run."""
 
@@ -65,6 +65,16 @@ class Child:
             )
         self.started_clock = time.monotonic()
 
+    def successor(self) -> Child:
+        """Return a child that is to run the same command, not started yet."""
+        return replace(self, process=None, started_clock=0.0, quick_ends=0, restart_clock=0.0)
+
+    def end_session(self) -> None:
+        """End whatever of it still runs, such as the worker process of a killed master."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
     @property
     def pid(self) -> int:
         if self.process is None:
@@ -88,6 +98,8 @@ class Supervisor:
         self._asked_clock = 0.0
         #: Set when a child says that another start would not help.
         self.gave_up: Child | None = None
+        #: Set where there is an end other than a request to stop.
+        self.exit_code: int | None = None
 
     def start(self) -> None:
         for child in self.children:
@@ -106,17 +118,23 @@ class Supervisor:
 
         0 after a stop that was asked for once; 1 when it was asked for twice, or when a child gave up.
         """
-        while not self._is_stopping:
+        while not self._is_stopping and self.gave_up is None and self.exit_code is None:
             time.sleep(LOOK_INTERVAL_S)
             self.look_once()
-            if self.gave_up is not None:
-                break
         self.stop()
-        return 1 if self.gave_up is not None or self._is_hurried else 0
+        return 1 if self.gave_up is not None or self._is_hurried else self.exit_code or 0
+
+    def everyone(self) -> list[Child]:
+        """Return all that was started and may run."""
+        return list(self.children)
+
+    def replaces(self, child: Child, code: int | None) -> bool:
+        """Tell whether a child that ended with this code is to be started again."""
+        return True
 
     def look_once(self) -> None:
         """Replace the children that have ended."""
-        for child in self.children:
+        for child in list(self.children):
             if child.is_running:
                 continue
             code = child.process.returncode if child.process is not None else None
@@ -124,7 +142,10 @@ class Supervisor:
                 self.gave_up = child
                 return
             if child.restart_clock == 0.0:
-                _end_session(child)
+                child.end_session()
+                if not self.replaces(child, code):
+                    self.children.remove(child)
+                    continue
                 ran_well = time.monotonic() - child.started_clock > RAN_WELL_S
                 child.quick_ends = 0 if ran_well else child.quick_ends + 1
                 wait_s = min(RESTART_WAIT_S * 2 ** max(child.quick_ends - 1, 0), RESTART_WAIT_MAX_S)
@@ -139,12 +160,12 @@ class Supervisor:
         self._terminate_all()
         told_clock = time.monotonic()
         until, was_told_twice = told_clock + self._stop_timeout_s, False
-        while any(child.is_running for child in self.children) and time.monotonic() < until:
+        while any(child.is_running for child in self.everyone()) and time.monotonic() < until:
             if self._is_hurried and not was_told_twice and time.monotonic() > told_clock + SECOND_SIGNAL_AFTER_S:
                 self._terminate_all()
                 until, was_told_twice = min(until, time.monotonic() + HURRY_TIMEOUT_S), True
             time.sleep(LOOK_INTERVAL_S / 2)
-        for child in self.children:
+        for child in self.everyone():
             if child.process is None:
                 continue
             if child.is_running:
@@ -152,19 +173,12 @@ class Supervisor:
                 child.process.kill()
                 child.process.wait()
             # What a child started belongs to its session; nothing of it may outlive us.
-            _end_session(child)
+            child.end_session()
 
     def _terminate_all(self) -> None:
-        for child in self.children:
+        for child in self.everyone():
             if child.is_running:
                 child.process.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
-
-
-def _end_session(child: Child) -> None:
-    """End what a child left behind, such as the worker process of a killed master."""
-    if child.process is not None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.process.pid, signal.SIGKILL)
 
 
 def worker_command(

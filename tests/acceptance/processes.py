@@ -172,11 +172,11 @@ class Jobs:
         place.mkdir(exist_ok=True)
         self._broker = PostgresBroker(url=url, middleware=[])
 
-    def send(self, actor: str, name: str = "") -> str:
-        """Send a message to an actor of tests/acceptance/jobs.py and return its id."""
+    def send(self, actor: str, name: str = "", *, delay_ms: int | None = None) -> str:
+        """Send a message to an actor of tests/acceptance/jobs.py, or of process_jobs.py, and return its id."""
         kwargs = {"place": str(self.place), "name": name}
         message = dramatiq.Message(queue_name="jobs", actor_name=actor, args=(), kwargs=kwargs, options={})
-        return str(self._broker.enqueue(message).message_id)
+        return str(self._broker.enqueue(message, delay=delay_ms).message_id)
 
     def wait_until_runs(self, name: str, *, elsewhere_than: int | None = None) -> int:
         """Return the id of the process that runs hold(name), once one does."""
@@ -194,6 +194,12 @@ class Jobs:
         """Return what note() wrote, in the order of writing."""
         path = self.place / "notes"
         return path.read_text().split() if path.exists() else []
+
+    def ran(self) -> list[tuple[str, int]]:
+        """Return what the actors of process_jobs.py ran and in which process, in the order of running."""
+        path = self.place / "ran"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [(name, int(pid)) for name, pid in map(str.split, lines)]
 
     def close(self) -> None:
         self._broker.close()

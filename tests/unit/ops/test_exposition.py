@@ -91,6 +91,27 @@ def test_the_health_of_this_process_is_written_again_and_again(tmp_path):
     wait_until(lambda: exposition.read_health(tmp_path)[1] == 1)
 
 
+def test_what_else_a_process_reports_is_no_health(server, tmp_path):
+    report(tmp_path, os.getpid(), jobs_ended=3, is_retiring=True)
+    assert exposition.read_health(tmp_path) == ({"dead": None, "unready": None}, 1)
+    assert get(f"{server}/health/ready") == (200, '{"status": "ok", "processes": 1}')
+
+
+def test_a_full_disk_does_not_make_a_process_look_as_if_it_hung(tmp_path, monkeypatch):
+    # Given an old report, and a disk that takes no new one
+    report(tmp_path, os.getpid())
+    file = tmp_path / f"health-{os.getpid()}.json"
+    os.utime(file, (1.0, 1.0))
+
+    def refuse(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", refuse)
+    exposition.report_health(tmp_path, lambda: {"dead": None, "unready": None})
+    wait_until(lambda: file.stat().st_mtime > 1, what="a sign of life")
+    assert exposition.read_health(tmp_path) == ({"dead": None, "unready": None}, 1)
+
+
 def test_folders_of_ended_masters_are_removed(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
