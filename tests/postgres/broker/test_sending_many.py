@@ -121,6 +121,18 @@ def test_of_many_messages_all_are_stored_or_none(broker, db, place):
     assert broker.send_many([]) == []
 
 
+def test_an_id_that_is_there_already_does_not_hide_what_cannot_be_made(broker, db):
+    # Given a batch whose first message is there already, which the server says while later ones are being made
+    batch = [message(number) for number in range(3_000)]
+    broker.enqueue(batch[0])
+    batch[2_500] = message("\x00")
+    # When it is sent
+    with pytest.raises(InvalidMessage, match=batch[2_500].message_id):
+        broker.send_many(batch)
+    # Then none of the others is stored
+    assert stored(db) == ["0"]
+
+
 def test_what_postgres_alone_can_refuse_is_an_invalid_message_too(broker, db):
     batch = [message("good"), dramatiq.Message("emails", "mail", (), {}, {}, message_id="no-uuid")]
     with pytest.raises(InvalidMessage, match=r"One of 2 messages cannot be stored: .*no-uuid"):
