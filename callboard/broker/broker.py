@@ -138,9 +138,12 @@ class PostgresBroker(HookedBroker):
     def send_many(self, messages: Iterable[Message[Any]], *, delay: int | None = None) -> list[Message[Any]]:
         """Store many messages in one transaction; see callboard.send_many()."""
         batch: list[Message[Any]] = []
+        messages = iter(messages)
         try:
             taken = self._sender.store_many(self._rows(_kept_in(batch, messages), delay))
         except DatabaseUnavailable as error:
+            # Also those that were not looked at yet: whoever sends again what the error carries means all of them.
+            batch.extend(messages)
             raise _with_messages(error, batch, batch) from error.__cause__
         return self._sent(batch, taken, delay)
 

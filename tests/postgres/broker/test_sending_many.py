@@ -174,6 +174,26 @@ def test_many_messages_sent_again_after_their_answer_was_lost_run_once(url, db):
     assert db("SELECT count(*) FROM callboard.message_history") == [(1,)]
 
 
+@pytest.mark.parametrize("place", [0, 2 * INSERT_BELOW], ids=["before the first", "in the middle"])
+def test_when_the_database_goes_away_the_error_carries_every_message(broker, db, place):
+    # Given a database that ends the session while the messages are made, at the given one
+    def messages():
+        for number in range(40 * INSERT_BELOW):
+            if number == place:
+                db(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE application_name = 'callboard' AND datname = current_database()"
+                )
+            yield message(number)
+
+    # When they are sent, and then what the error carries
+    with pytest.raises(BrokerUnavailable) as caught:
+        broker.send_many(messages())
+    broker.send_many(caught.value.message)
+    # Then all of them are there
+    assert stored(db) == [str(number) for number in range(40 * INSERT_BELOW)]
+
+
 @pytest.mark.parametrize("many", [False, True])
 def test_a_message_sent_again_while_its_verdict_is_being_written_runs_once(broker, url, db, many):
     # Given a message whose first send had no answer, and a worker that is about to commit its end
