@@ -113,6 +113,8 @@ class PostgresBroker(HookedBroker):
         Raises: InvalidMessage at once, BrokerUnavailable (with the message) within 5 s.
         """
         delivery = current_delivery()
+        if delivery is not None and delivery.broker is not self:
+            delivery = None  # Its verdict is written elsewhere: another broker's message says nothing about ours.
         if delivery is not None and delivery.message_id == message.message_id:
             retries = message.options.get("retries", delivery.retries + 1)
             delivery.decision = Decision(Outcome.RETRY, wait_s=(delay or 0) / 1000, retries=retries)

@@ -197,6 +197,30 @@ def test_a_failure_without_any_retry_middleware_does_not_count_as_done(url, db):
     assert ended(db) == []
 
 
+def test_what_is_sent_to_another_broker_goes_there(broker, url, db, work):
+    # Given an actor that hands its own message on to another broker, and a hook that sends to that one
+    other = PostgresBroker(url=url, middleware=[])
+    stored = []
+    other._sender.store = lambda row: stored.append(row.queue_name) or row.message_id
+
+    class Tell(dramatiq.Middleware):
+        def after_process_message(self, broker, message, *, result=None, exception=None):
+            other.enqueue(dramatiq.Message("far", "far", (), {}, {}))
+
+    def job():
+        other.enqueue(current_delivery()._message.copy(queue_name="far"))
+
+    broker.add_middleware(Tell())
+    # When it runs
+    with work():
+        actor(broker, job).send()
+        wait_until(lambda: ended(db))
+    other.close()
+    # Then both went by the other broker, and the message itself is done
+    assert stored == ["far", "far"]
+    assert (ended(db), db("SELECT count(*) FROM dramatiq.queue")) == ([("done",)], [(0,)])
+
+
 def test_a_late_verdict_of_a_lost_lease_changes_nothing(broker, db, work):
     # Given a message whose lease passes on while it runs
     may_end, running, outcomes = threading.Event(), threading.Event(), []
