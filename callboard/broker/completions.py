@@ -16,7 +16,7 @@ from callboard.broker.verdict import AttemptError, DeadReason, Outcome, Verdict
 from callboard.broker.verdict_parameters import fence, parameters_of
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, sql
 from callboard.db.prepared import Prepared
-from callboard.errors import CallboardError, DatabaseUnavailable
+from callboard.errors import BrokerUnavailable, CallboardError, DatabaseUnavailable
 from callboard.log import get_logger
 
 log = get_logger(__name__)
@@ -168,7 +168,8 @@ class Completions:
         while batch:
             try:
                 written = self._write(batch)
-            except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
+            except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected, BrokerUnavailable):
+                # The last one is a next stage whose dedupe key an open transaction holds.
                 self._write_around_a_lock(batch)
                 return
             except (DatabaseUnavailable, *CONNECTION_ERRORS) as error:

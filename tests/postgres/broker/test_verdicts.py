@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -152,6 +153,25 @@ def test_a_next_stage_that_postgres_refuses_is_never_lost_in_silence(broker, db,
         other.send()
         wait_until(lambda: dead(db) and ended(db))
     assert dead(db) == [("invalid", "InvalidMessage")]
+
+
+def test_a_next_stage_whose_key_is_held_keeps_no_other_verdict_waiting(broker, url, db, work):
+    # Given a pipeline whose next stage has a dedupe key that an open transaction holds
+    first = actor(broker, lambda: None, actor_name="first")
+    second = actor(broker, lambda *_: None, actor_name="second")
+    other = actor(broker, lambda: None, actor_name="other")
+    next_stage = second.message_with_options(dedupe_key="k")
+    with contextlib.closing(psycopg2.connect(url)) as holder, work():
+        send_in(holder, second.message_with_options(dedupe_key="k"))
+        dramatiq.pipeline([first.message(), next_stage], broker=broker).run()
+        wait_until(lambda: db("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"), what="a wait for it")
+        # When other messages end
+        for _ in range(3):
+            other.send()
+        # Then they are done while it is still held, and the pipeline goes on when it is free
+        wait_until(lambda: len(ended(db)) == 3)
+        holder.rollback()
+        wait_until(lambda: len(ended(db)) == 5)
 
 
 def test_callbacks_and_the_exhaustion_actor_are_told_in_the_verdicts_transaction(broker, db, work):
