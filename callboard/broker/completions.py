@@ -55,6 +55,15 @@ END_DONE = Prepared(
     {"message_ids": "text", "lease_ids": "text", "started_at": "text"},
 )
 
+#: Refusals of everything rather than of one verdict: a standby after a failover, a full disk that the provider made
+#: read-only, a missing grant, a schema that is being restored. They pass, and are waited for.
+UNFIT_DATABASE = (
+    psycopg2.errors.ReadOnlySqlTransaction,
+    psycopg2.errors.InsufficientPrivilege,
+    psycopg2.errors.UndefinedTable,
+    psycopg2.errors.InvalidSchemaName,
+)
+
 Listener = Callable[[Sequence[tuple[Verdict, Outcome]]], None]
 
 
@@ -172,7 +181,7 @@ class Completions:
                 # The last one is a next stage whose dedupe key an open transaction holds.
                 self._write_around_a_lock(batch)
                 return
-            except (DatabaseUnavailable, *CONNECTION_ERRORS) as error:
+            except (DatabaseUnavailable, *CONNECTION_ERRORS, *UNFIT_DATABASE) as error:
                 if not self._is_away:
                     log.warning("database is away; verdicts wait", error=str(error).strip(), count=self._unwritten)
                 self._is_away = True

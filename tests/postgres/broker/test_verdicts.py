@@ -174,6 +174,25 @@ def test_a_next_stage_whose_key_is_held_keeps_no_other_verdict_waiting(broker, u
         wait_until(lambda: len(ended(db)) == 5)
 
 
+@pytest.mark.parametrize("refusal", ["read_only_sql_transaction", "insufficient_privilege"])
+def test_a_database_that_refuses_every_verdict_is_waited_for(broker, db, work, refusal):
+    # Given a database that writes nothing for a while, as a standby after a failover
+    db(
+        f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE {refusal}; END $$; "
+        "CREATE TRIGGER refuse BEFORE INSERT ON callboard.message_history FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+    runs = []
+    job = actor(broker, lambda: runs.append(1), actor_name="job")
+    with work():
+        job.send()
+        wait_until(lambda: broker.worker.completions._is_away or dead(db), what="the refusal")
+        # When it writes again
+        db("DROP TRIGGER refuse ON callboard.message_history")
+        wait_until(lambda: ended(db) or dead(db))
+    # Then the message is done, after one run
+    assert (ended(db), dead(db), runs) == ([("done",)], [], [1])
+
+
 def test_callbacks_and_the_exhaustion_actor_are_told_in_the_verdicts_transaction(broker, db, work):
     told = []
 
