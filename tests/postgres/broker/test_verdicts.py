@@ -193,6 +193,21 @@ def test_a_database_that_refuses_every_verdict_is_waited_for(broker, db, work, r
     assert (ended(db), dead(db), runs) == ([("done",)], [], [1])
 
 
+def test_a_completion_inside_a_completion_writes_nothing(broker, db, work):
+    db("CREATE TABLE effects (number integer)")
+
+    def job():
+        with completion() as outer:
+            outer.cursor().execute("INSERT INTO effects VALUES (1)")
+            with completion() as inner:
+                inner.cursor().execute("INSERT INTO effects VALUES (2)")
+
+    with work():
+        actor(broker, job, max_retries=0).send()
+        wait_until(lambda: dead(db) or ended(db))
+    assert (dead(db), ended(db), db("SELECT number FROM effects")) == ([("max_retries", "CallboardError")], [], [])
+
+
 def test_callbacks_and_the_exhaustion_actor_are_told_in_the_verdicts_transaction(broker, db, work):
     told = []
 
