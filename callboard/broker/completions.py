@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
@@ -63,6 +64,9 @@ UNFIT_DATABASE = (
     psycopg2.errors.UndefinedTable,
     psycopg2.errors.InvalidSchemaName,
 )
+
+#: A NUL in JSON text: its escape behind an even number of backslashes.
+_UNSTORABLE = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 Listener = Callable[[Sequence[tuple[Verdict, Outcome]]], None]
 
@@ -217,8 +221,10 @@ class Completions:
             verdict = verdict._replace(followups=(), results=(), arrival=None)
             return [verdict._replace(outcome=Outcome.DEAD, reason=DeadReason.INVALID, error=failure)]
         if verdict.message is not None:
-            # Options that Postgres cannot hold, such as a traceback with a NUL: the stored message is kept instead.
-            return [verdict._replace(message=None, error=verdict.error or failure)]
+            # Options that Postgres cannot hold, such as a traceback with a NUL. Dramatiq's own Retries counts in them,
+            # so they are kept without it; where that does not help, the stored message is kept instead.
+            kept = _UNSTORABLE.sub(r"\1", verdict.message)
+            return [verdict._replace(message=kept if kept != verdict.message else None, error=verdict.error or failure)]
         if verdict.reason != DeadReason.INVALID:
             # A wait or a text that Postgres cannot hold: kept for a person to see, with what could not be written.
             return [verdict._replace(outcome=Outcome.DEAD, reason=DeadReason.INVALID, error=failure)]
