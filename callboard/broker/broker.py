@@ -127,6 +127,8 @@ class PostgresBroker(HookedBroker):
         Raises: InvalidMessage at once, BrokerUnavailable (with the message) within 5 s.
         """
         delivery = current_delivery()
+        if delivery is not None and delivery.broker is not self:
+            delivery = None  # Its verdict is written elsewhere: another broker's message says nothing about ours.
         if delivery is not None and delivery.message_id == message.message_id:
             retries = message.options.get("retries", delivery.retries + 1)
             delivery.decision = Decision(Outcome.RETRY, wait_s=(delay or 0) / 1000, retries=retries)
@@ -152,9 +154,12 @@ class PostgresBroker(HookedBroker):
     def send_many(self, messages: Iterable[Message[Any]], *, delay: int | None = None) -> list[Message[Any]]:
         """Store many messages in one transaction; see callboard.send_many()."""
         batch: list[Message[Any]] = []
+        messages = iter(messages)
         try:
             taken = self._sender.store_many(self._rows(kept_in(batch, messages), delay))
         except DatabaseUnavailable as error:
+            # Also those that were not looked at yet: whoever sends again what the error carries means all of them.
+            batch.extend(messages)
             raise with_messages(error, batch, batch) from error.__cause__
         return self._sent(batch, taken, delay)
 

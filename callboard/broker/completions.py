@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
@@ -16,7 +17,7 @@ from callboard.broker.verdict import AttemptError, DeadReason, Outcome, Verdict
 from callboard.broker.verdict_parameters import fence, parameters_of
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, sql
 from callboard.db.prepared import Prepared
-from callboard.errors import CallboardError, DatabaseUnavailable
+from callboard.errors import BrokerUnavailable, CallboardError, DatabaseUnavailable
 from callboard.log import get_logger
 
 log = get_logger(__name__)
@@ -55,6 +56,18 @@ END_DONE = Prepared(
     sql("queue/end_done"),
     {"message_ids": "text", "lease_ids": "text", "started_at": "text"},
 )
+
+#: Refusals of everything rather than of one verdict: a standby after a failover, a full disk that the provider made
+#: read-only, a missing grant, a schema that is being restored. They pass, and are waited for.
+UNFIT_DATABASE = (
+    psycopg2.errors.ReadOnlySqlTransaction,
+    psycopg2.errors.InsufficientPrivilege,
+    psycopg2.errors.UndefinedTable,
+    psycopg2.errors.InvalidSchemaName,
+)
+
+#: A NUL in JSON text: its escape behind an even number of backslashes.
+_UNSTORABLE = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 Listener = Callable[[Sequence[tuple[Verdict, Outcome]]], None]
 
@@ -169,10 +182,11 @@ class Completions:
         while batch:
             try:
                 written = self._write(batch)
-            except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
+            except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected, BrokerUnavailable):
+                # The last one is a next stage whose dedupe key an open transaction holds.
                 self._write_around_a_lock(batch)
                 return
-            except (DatabaseUnavailable, *CONNECTION_ERRORS) as error:
+            except (DatabaseUnavailable, *CONNECTION_ERRORS, *UNFIT_DATABASE) as error:
                 if not self._is_away:
                     log.warning("database is away; verdicts wait", error=str(error).strip(), count=self._unwritten)
                 self._is_away = True
@@ -208,8 +222,10 @@ class Completions:
             verdict = verdict._replace(followups=(), results=(), arrival=None)
             return [verdict._replace(outcome=Outcome.DEAD, reason=DeadReason.INVALID, error=failure)]
         if verdict.message is not None:
-            # Options that Postgres cannot hold, such as a traceback with a NUL: the stored message is kept instead.
-            return [verdict._replace(message=None, error=verdict.error or failure)]
+            # Options that Postgres cannot hold, such as a traceback with a NUL. Dramatiq's own Retries counts in them,
+            # so they are kept without it; where that does not help, the stored message is kept instead.
+            kept = _UNSTORABLE.sub(r"\1", verdict.message)
+            return [verdict._replace(message=kept if kept != verdict.message else None, error=verdict.error or failure)]
         if verdict.reason != DeadReason.INVALID:
             # A wait or a text that Postgres cannot hold: kept for a person to see, with what could not be written.
             return [verdict._replace(outcome=Outcome.DEAD, reason=DeadReason.INVALID, error=failure)]

@@ -14,6 +14,7 @@ from typing import Any
 import psycopg2
 
 from callboard.broker.outgoing import OutgoingRow, insert_rows, refusals
+from callboard.errors import InvalidMessage
 
 #: Rows of one INSERT; fewer than this in all are not worth the round trips of a COPY.
 INSERT_MAX = 1_000
@@ -48,15 +49,16 @@ def store_rows(cursor: Any, rows: Iterator[OutgoingRow]) -> dict[str, str]:
         try:
             with refusals("One of the messages", None):
                 cursor.copy_expert(COPY, lines, READ_BYTES)
-        except psycopg2.errors.UniqueViolation:
+        except (psycopg2.Error, InvalidMessage) as error:
+            if lines.failure is not None:
+                # Whatever the server said of the rows before: those that come after can never be made.
+                raise lines.failure from None
+            if not isinstance(error, psycopg2.errors.UniqueViolation):
+                raise
             cursor.execute("ROLLBACK TO SAVEPOINT callboard_copy")
             copied = iter(lines.rows)
             while chunk := list(islice(copied, INSERT_MAX)):
                 holders |= insert_rows(cursor, chunk, ring=False)
-        except psycopg2.Error:
-            if lines.failure is not None:
-                raise lines.failure from None
-            raise
         if lines.left:
             rows = chain(lines.left, rows)
     return holders

@@ -72,6 +72,8 @@ class Delivery(MessageProxy):
         self.arrival: Arrival | None = None
         #: Set from the actor's return on: what hooks enqueue now belongs to the verdict.
         self.is_finishing = False
+        #: Inside completion(), which ends the message.
+        self.is_completing = False
         #: The verdict is given, or the lease handed back: whatever comes later changes nothing.
         self.is_ended = False
         #: How other threads stop its actor.

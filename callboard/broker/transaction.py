@@ -42,11 +42,13 @@ def completion() -> Iterator[Any]:
         return
     if delivery.broker.worker is None:
         raise LeaseLost(f"The worker has ended and handed message {delivery.message_id} back. Nothing was written.")
-    if delivery.is_ended:
+    if delivery.is_ended or delivery.is_completing:
         raise CallboardError(
-            f"Message {delivery.message_id} has ended already. Use completion() once, as the last step."
+            f"Message {delivery.message_id} has ended already, or is about to in a completion() around this one. "
+            "Use completion() once, as the last step."
         )
     was_interruptible = delivery.interruption.is_open
+    delivery.is_completing = True
     try:
         yield from _completing(delivery.broker, delivery)
     finally:
@@ -71,6 +73,7 @@ def _completing(broker: PostgresBroker, delivery: Delivery) -> Iterator[Any]:
         # The actor goes on after the block; what it sends from now on is its own, and if it failed here, nothing of
         # its success may travel with the verdict of its failure.
         delivery.forget_effects()
+        delivery.is_completing = False
     delivery.is_ended = True
     broker.emit_written([(verdict, Outcome.DONE)])
 

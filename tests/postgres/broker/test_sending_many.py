@@ -121,6 +121,18 @@ def test_of_many_messages_all_are_stored_or_none(broker, db, place):
     assert broker.send_many([]) == []
 
 
+def test_an_id_that_is_there_already_does_not_hide_what_cannot_be_made(broker, db):
+    # Given a batch whose first message is there already, which the server says while later ones are being made
+    batch = [message(number) for number in range(3_000)]
+    broker.enqueue(batch[0])
+    batch[2_500] = message("\x00")
+    # When it is sent
+    with pytest.raises(InvalidMessage, match=batch[2_500].message_id):
+        broker.send_many(batch)
+    # Then none of the others is stored
+    assert stored(db) == ["0"]
+
+
 def test_what_postgres_alone_can_refuse_is_an_invalid_message_too(broker, db):
     batch = [message("good"), dramatiq.Message("emails", "mail", (), {}, {}, message_id="no-uuid")]
     with pytest.raises(InvalidMessage, match=r"One of 2 messages cannot be stored: .*no-uuid"):
@@ -160,6 +172,26 @@ def test_many_messages_sent_again_after_their_answer_was_lost_run_once(url, db):
     assert stored(db) == ["b"]
     assert [each.args[0] for each in again] == ["a", "b"]
     assert db("SELECT count(*) FROM callboard.message_history") == [(1,)]
+
+
+@pytest.mark.parametrize("place", [0, 2 * INSERT_BELOW], ids=["before the first", "in the middle"])
+def test_when_the_database_goes_away_the_error_carries_every_message(broker, db, place):
+    # Given a database that ends the session while the messages are made, at the given one
+    def messages():
+        for number in range(40 * INSERT_BELOW):
+            if number == place:
+                db(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE application_name = 'callboard' AND datname = current_database()"
+                )
+            yield message(number)
+
+    # When they are sent, and then what the error carries
+    with pytest.raises(BrokerUnavailable) as caught:
+        broker.send_many(messages())
+    broker.send_many(caught.value.message)
+    # Then all of them are there
+    assert stored(db) == [str(number) for number in range(40 * INSERT_BELOW)]
 
 
 @pytest.mark.parametrize("many", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -154,6 +155,59 @@ def test_a_next_stage_that_postgres_refuses_is_never_lost_in_silence(broker, db,
     assert dead(db) == [("invalid", "InvalidMessage")]
 
 
+def test_a_next_stage_whose_key_is_held_keeps_no_other_verdict_waiting(broker, url, db, work):
+    # Given a pipeline whose next stage has a dedupe key that an open transaction holds
+    first = actor(broker, lambda: None, actor_name="first")
+    second = actor(broker, lambda *_: None, actor_name="second")
+    other = actor(broker, lambda: None, actor_name="other")
+    next_stage = second.message_with_options(dedupe_key="k")
+    with contextlib.closing(psycopg2.connect(url)) as holder, work():
+        send_in(holder, second.message_with_options(dedupe_key="k"))
+        dramatiq.pipeline([first.message(), next_stage], broker=broker).run()
+        wait_until(lambda: db("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"), what="a wait for it")
+        # When other messages end
+        for _ in range(3):
+            other.send()
+        # Then they are done while it is still held, and the pipeline goes on when it is free
+        wait_until(lambda: len(ended(db)) == 3)
+        holder.rollback()
+        wait_until(lambda: len(ended(db)) == 5)
+
+
+@pytest.mark.parametrize("refusal", ["read_only_sql_transaction", "insufficient_privilege"])
+def test_a_database_that_refuses_every_verdict_is_waited_for(broker, db, work, refusal):
+    # Given a database that writes nothing for a while, as a standby after a failover
+    db(
+        f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE {refusal}; END $$; "
+        "CREATE TRIGGER refuse BEFORE INSERT ON callboard.message_history FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+    runs = []
+    job = actor(broker, lambda: runs.append(1), actor_name="job")
+    with work():
+        job.send()
+        wait_until(lambda: broker.worker.completions._is_away or dead(db), what="the refusal")
+        # When it writes again
+        db("DROP TRIGGER refuse ON callboard.message_history")
+        wait_until(lambda: ended(db) or dead(db))
+    # Then the message is done, after one run
+    assert (ended(db), dead(db), runs) == ([("done",)], [], [1])
+
+
+def test_a_completion_inside_a_completion_writes_nothing(broker, db, work):
+    db("CREATE TABLE effects (number integer)")
+
+    def job():
+        with completion() as outer:
+            outer.cursor().execute("INSERT INTO effects VALUES (1)")
+            with completion() as inner:
+                inner.cursor().execute("INSERT INTO effects VALUES (2)")
+
+    with work():
+        actor(broker, job, max_retries=0).send()
+        wait_until(lambda: dead(db) or ended(db))
+    assert (dead(db), ended(db), db("SELECT number FROM effects")) == ([("max_retries", "CallboardError")], [], [])
+
+
 def test_callbacks_and_the_exhaustion_actor_are_told_in_the_verdicts_transaction(broker, db, work):
     told = []
 
@@ -175,13 +229,14 @@ def test_dramatiqs_own_retries_middleware_is_safe_too(url, db):
 
     def job():
         runs.append(1)
-        raise KeyError("bo\x00om")
+        # Not a KeyError, whose text is a repr(): the NUL must reach the traceback that Retries keeps in the options.
+        raise ValueError("bo\x00om \\\x00")
 
     with running_worker(broker):
         actor(broker, job).send()
         wait_until(lambda: dead(db))
     broker.close()
-    assert len(runs) == 3 and dead(db) == [("permanent", "KeyError")]
+    assert len(runs) == 3 and dead(db) == [("permanent", "ValueError")]
 
 
 def test_a_failure_without_any_retry_middleware_does_not_count_as_done(url, db):
@@ -195,6 +250,30 @@ def test_a_failure_without_any_retry_middleware_does_not_count_as_done(url, db):
         wait_until(lambda: db("SELECT 1 FROM callboard.attempts WHERE outcome = 'retry'"))
     broker.close()
     assert ended(db) == []
+
+
+def test_what_is_sent_to_another_broker_goes_there(broker, url, db, work):
+    # Given an actor that hands its own message on to another broker, and a hook that sends to that one
+    other = PostgresBroker(url=url, middleware=[])
+    stored = []
+    other._sender.store = lambda row: stored.append(row.queue_name) or row.message_id
+
+    class Tell(dramatiq.Middleware):
+        def after_process_message(self, broker, message, *, result=None, exception=None):
+            other.enqueue(dramatiq.Message("far", "far", (), {}, {}))
+
+    def job():
+        other.enqueue(current_delivery()._message.copy(queue_name="far"))
+
+    broker.add_middleware(Tell())
+    # When it runs
+    with work():
+        actor(broker, job).send()
+        wait_until(lambda: ended(db))
+    other.close()
+    # Then both went by the other broker, and the message itself is done
+    assert stored == ["far", "far"]
+    assert (ended(db), db("SELECT count(*) FROM dramatiq.queue")) == ([("done",)], [(0,)])
 
 
 def test_a_late_verdict_of_a_lost_lease_changes_nothing(broker, db, work):
