@@ -7,7 +7,7 @@ import sys
 import typer
 
 from callboard import __version__
-from callboard.cli import database, dead, development, sending, serving, status
+from callboard.cli import database, dead, dead_habits, development, sending, serving, status
 from callboard.errors import CallboardError, ConfigurationError, InvalidRequest, NotFound
 
 EXIT_FAILED = 1
@@ -23,9 +23,9 @@ examples:
 
   callboard status                       # what waits, runs and died, queue by queue
 
-  callboard dead list                    # what failed for good
+  callboard dead groups                  # what failed for good, by cause
 
-  callboard dead retry ID                # run it again
+  callboard dead retry --group CAUSE --canary   # run it again: one, then ten, then all
 
   callboard enqueue send_email '{"to": "a@example.org", "template": "welcome", "context": {"name": "A"}}'
 """
@@ -46,6 +46,10 @@ app.add_typer(database.app, name="db")
 app.command("status")(status.status)
 app.command("health")(status.health)
 app.add_typer(dead.app, name="dead")
+app.command("failed")(dead_habits.failed)
+app.command("retry")(dead_habits.retry)
+app.command("forget")(dead_habits.forget)
+app.command("flush")(dead_habits.flush)
 app.command("enqueue")(sending.enqueue)
 app.command("test-email")(sending.send_test_email)
 
