@@ -43,9 +43,9 @@ def print_letters(letters: Sequence[DeadLetter]) -> None:
         justify: JustifyMethod = "right" if name == "died" else "left"
         table.add_column(name, no_wrap=True, justify=justify, min_width=max(map(len, cells)))
     table.add_column("error", no_wrap=True, overflow="ellipsis")
-    errors = [_error(letter.error_class, letter.error_message) for letter in letters]
-    for row in zip(*columns.values(), errors, strict=True):
-        table.add_row(*map(Text, row))
+    for letter, row in zip(letters, zip(*columns.values(), strict=True), strict=True):
+        error = _error(letter.error_class, letter.error_message)
+        table.add_row(*map(Text, row), Text(error, no_wrap=True, overflow="ellipsis"))
     console.print(table)
 
 

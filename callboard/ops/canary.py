@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from callboard.db import sql
+from callboard.errors import DatabaseUnavailable
 from callboard.ops.audit import Operator
 from callboard.ops.dead_changes import BATCH_MAX, Changed, Progress, Retry, Revived, Transactions
 from callboard.ops.dead_filter import DeadFilter, some_ids
@@ -123,10 +124,16 @@ def _wait(
 ) -> _Look:
     begun = clock()
     while True:
-        look = _look(transactions, revived)
         left_s = wait_s - (clock() - begun)
-        if not look.ids(*_WAITING) or look.ids("same_cause", "dead") or left_s <= 0:
-            return look
+        try:
+            look = _look(transactions, revived)
+        except DatabaseUnavailable:
+            # It may be back before the time is over.
+            if left_s <= 0:
+                raise
+        else:
+            if not look.ids(*_WAITING) or look.ids("same_cause", "dead") or left_s <= 0:
+                return look
         sleep(min(max((clock() - begun) / 10, PAUSE_MIN_S), PAUSE_MAX_S, left_s))
 
 

@@ -28,8 +28,15 @@ COMMANDS = [
     ["db", "sql"],
     ["dead"],
     ["dead", "list"],
+    ["dead", "groups"],
     ["dead", "show"],
     ["dead", "retry"],
+    ["dead", "discard"],
+    ["dead", "purge"],
+    ["failed"],
+    ["retry"],
+    ["forget"],
+    ["flush"],
 ]
 
 
@@ -83,7 +90,7 @@ def test_the_sql_of_an_upgrade_is_printed_without_a_database(shell):
     assert done.returncode == 0
     assert "CREATE TABLE callboard.dead_letters" in done.stdout
     later = shell.run_callboard("db", "sql", "--from", "0001", DATABASE_URL="").stdout
-    assert "callboard.dead_letters" not in later and "callboard.payments" in later
+    assert "CREATE TABLE callboard.dead_letters" not in later and "callboard.payments" in later
 
 
 def test_status_counts_each_queue_in_three_forms(shell, jobs):

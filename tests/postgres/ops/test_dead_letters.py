@@ -238,7 +238,9 @@ def test_only_the_most_frequent_causes_are_listed(cursor, bury):
     assert [(group.fingerprint[-1], group.count) for group in groups] == [("3", 4), ("2", 3)]
 
 
-def test_groups_can_be_read_from_the_index_alone(cursor, bury, db):
+def test_groups_are_read_from_the_index_and_not_from_the_letters(cursor, bury, db):
+    # Else vacuum may come before the commit is on disk, and call no page visible to all.
+    db("SET synchronous_commit = on")
     # As long as tracebacks are, and too random to be compressed.
     bury(traceback="".join(str(uuid.uuid4()) for _ in range(40)))
     db(
@@ -247,12 +249,10 @@ def test_groups_can_be_read_from_the_index_alone(cursor, bury, db):
         "FROM callboard.dead_letters AS letter, generate_series(1, 5000) AS number"
     )
     db("VACUUM ANALYZE callboard.dead_letters")
-    # Whether that is cheaper than the table depends on how long its rows are.
-    cursor.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
     for which in (DeadFilter(), DeadFilter(queue="jobs"), DeadFilter(group="0123456789ab")):
         cursor.execute("EXPLAIN " + matching("dead_groups"), which.parameters() | {"limit": 9, "parts": PARTS})
         plan = "\n".join(row[0] for row in cursor.fetchall())
-        assert "Index Only Scan using dead_letters_cause_idx" in plan, plan
+        assert "Index Only Scan using dead_letters_cause_idx" in plan and "Seq Scan" not in plan, plan
 
 
 # One letter
