@@ -96,7 +96,7 @@ def test_a_canary_stops_when_the_cause_comes_back(shell, failures, groups, db):
     assert {group["fingerprint"]: group["count"] for group in groups()}[cause["fingerprint"]] == cause["count"]
 
 
-def test_a_canary_goes_through_when_the_cause_is_put_right(shell, jobs, failures, groups, db, wait_until_done):
+def test_a_canary_goes_through_when_the_cause_is_put_right(*, shell, jobs, failures, groups, db, wait_until_done):
     cause = groups()[0]
     assert cause["count"] == 12
     (jobs.place / "fixed").touch()
@@ -175,7 +175,7 @@ def test_a_change_shows_its_count_and_asks(shell, db, verb):
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_a_typo_changes_nothing_and_is_a_sentence(shell, db, verb, options, code, says):
+def test_a_typo_changes_nothing_and_is_a_sentence(*, shell, db, verb, options, code, says):
     bury(db)
     done = shell.run_callboard("dead", verb, *options, *([] if verb in ("list", "groups") else ["--yes"]))
     assert (done.returncode, done.stdout, dead_count(db)) == (code, "", 1)

@@ -103,7 +103,11 @@ def test_a_failure_of_another_kind_that_is_tried_again_is_waited_for(transaction
             *[lambda: [fate.end(id_) for id_ in fate.queued()]] * 5,
         ]
     )
-    canary, _ = run(transactions, Time(lambda: next(steps)()))
+
+    def work():
+        next(steps)()
+
+    canary, _ = run(transactions, Time(work))
     assert canary.end is End.FINISHED
 
 
@@ -136,7 +140,7 @@ def test_the_cause_that_comes_back_later_stops_the_rest(transactions, db, letter
     assert (canary.end, canary.changed.count) == (End.SAME_CAUSE, 16)
 
 
-def test_a_letter_that_is_held_is_passed_over(transactions, letters, db, bury, enqueue, fate):
+def test_a_letter_that_is_held_is_passed_over(*, transactions, letters, db, bury, enqueue, fate):
     other = enqueue(dedupe_key="A")
     held = bury(dedupe_key="A", ago=timedelta(hours=1))
 

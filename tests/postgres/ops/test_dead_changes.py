@@ -86,6 +86,21 @@ def test_a_letter_whose_key_another_message_holds_stays_dead_and_both_are_named(
     assert db(CHANGES)[0][3] == 3
 
 
+def test_letters_that_are_held_keep_none_behind_them_from_returning(transactions, bury, enqueue, small_batches):
+    enqueue(dedupe_key="A")
+    held = {bury(dedupe_key="A", ago=timedelta(minutes=minutes)) for minutes in (5, 6, 7)}
+    free = {bury(ago=timedelta(minutes=minutes)) for minutes in (1, 2)}
+    steps = []
+
+    def count(looked_at):
+        steps.append(looked_at)
+        assert len(steps) < 10, "it goes round in circles"
+
+    changed = retry_dead(transactions, DeadFilter(queue="jobs"), ANN, progress=count)
+    assert set(changed.message_ids) == free
+    assert [len(changed.held), {letter.message_id for letter in changed.held}] == [3, held]
+
+
 def test_of_two_letters_with_one_key_the_older_returns(transactions, db, bury):
     older, younger = bury(dedupe_key="A", ago=timedelta(minutes=2)), bury(dedupe_key="A")
     changed = retry_dead(transactions, DeadFilter(queue="jobs"), ANN)

@@ -102,7 +102,10 @@ def test_an_id_without_a_letter_is_not_found(transactions):
 def test_a_letter_that_somebody_else_holds_is_a_sentence(transactions, bury, each_database_url):
     id_ = bury()
     statement = "SELECT 1 FROM callboard.dead_letters WHERE message_id = %s FOR UPDATE"
-    with held_open(each_database_url, statement, id_), pytest.raises(Conflict, match="still open.*Nothing was changed"):
+    with (
+        held_open(each_database_url, statement, id_),
+        pytest.raises(Conflict, match=r"still open.*Nothing was changed"),
+    ):
         retry(transactions, id_, kwargs="{}")
 
 

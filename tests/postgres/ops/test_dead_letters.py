@@ -133,9 +133,7 @@ def test_a_filter_that_cannot_be_meant_is_refused(part, says):
     ],
 )
 @pytest.mark.parametrize("look", [count_dead, list_dead, group_dead])
-def test_a_name_that_does_not_exist_is_not_nothing(  # noqa: PLR0917 - fixtures and cases
-    cursor, bury, db, look, part, says
-):
+def test_a_name_that_does_not_exist_is_not_nothing(*, cursor, bury, db, look, part, says):
     db("INSERT INTO callboard.actors (actor_name, queue_name) VALUES ('send_email', 'emails')")
     bury()
     options = {} if look is count_dead else {"limit": 9}
