@@ -7,12 +7,11 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 
-from rich.console import Console, JustifyMethod
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 from callboard.cli.output import ago, duration
-from callboard.ops.dead_letters import Attempt, DeadGroup, DeadLetter, DeadStory
+from callboard.ops.dead_letters import PARTS, Attempt, DeadGroup, DeadLetter, DeadStory
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 #: Width where stdout is no terminal, characters; and from which on there is room for the queue.
@@ -31,76 +30,65 @@ def print_letters(letters: Sequence[DeadLetter]) -> None:
     console = _console()
     columns: dict[str, list[str]] = {
         "id": [letter.message_id for letter in letters],
-        "died": [ago(letter.died_at) for letter in letters],
+        "  died": [f"{ago(letter.died_at):>6}" for letter in letters],
         "queue": [letter.queue_name for letter in letters],
         "actor": [letter.actor_name or "" for letter in letters],
         "reason": [letter.reason for letter in letters],
     }
     if console.width < WIDE:
         del columns["queue"], columns["reason"]
-    table = _table()
-    for name, cells in columns.items():
-        justify: JustifyMethod = "right" if name == "died" else "left"
-        table.add_column(name, no_wrap=True, justify=justify, min_width=max(map(len, cells)))
-    table.add_column("error", no_wrap=True, overflow="ellipsis")
+    widths = {name: max(map(len, [name, *cells])) for name, cells in columns.items()}
+    _print_line(console, "  ".join([*(f"{name:{width}}" for name, width in widths.items()), "error"]), "bold")
     for letter, row in zip(letters, zip(*columns.values(), strict=True), strict=True):
-        error = _error(letter.error_class, letter.error_message)
-        table.add_row(*map(Text, row), Text(error, no_wrap=True, overflow="ellipsis"))
-    console.print(table)
+        cells = [f"{cell:{width}}" for cell, width in zip(row, widths.values(), strict=True)]
+        _print_line(console, "  ".join([*cells, _error(letter.error_class, letter.error_message)]))
 
 
 def print_groups(groups: Sequence[DeadGroup]) -> None:
-    table = _table()
-    table.add_column("group", no_wrap=True)
-    table.add_column("count", justify="right", no_wrap=True)
-    table.add_column("first", justify="right", no_wrap=True)
-    table.add_column("last", justify="right", no_wrap=True)
-    since = duration((groups[0].counted_until - groups[0].counted_since).total_seconds())
-    table.add_column(f"over {since}", no_wrap=True)
-    table.add_column("cause", ratio=1)
+    """Print two lines a cause: how many, when and what; below, over the whole width, where."""
+    console = _console()
+    over = f"over {duration((groups[0].counted_until - groups[0].counted_since).total_seconds())}"
+    width = max(5, *(len(f"{group.count:,}") for group in groups))
+    _print_line(console, f"{'group':12}  {'count':>{width}}  {'first':>6}  {'last':>6}  {over:{PARTS}}  cause", "bold")
     for group in groups:
-        error = Text(_error(group.error_class, group.error_message), no_wrap=True, overflow="ellipsis")
+        times = f"{ago(group.first_at):>6}  {ago(group.last_at):>6}"
+        line = f"{group.fingerprint:12}  {group.count:>{width},}  {times}  {sparkline(group.counts):{PARTS}}"
+        _print_line(console, f"{line}  {_error(group.error_class, group.error_message)}")
         where = [group.error_place, ", ".join(group.actors or group.queues), ", ".join(group.reasons)]
-        line = Text(" · ".join(filter(None, where)), style="dim", no_wrap=True, overflow="ellipsis")
-        first, last = ago(group.first_at), ago(group.last_at)
-        cause = Table.grid(padding=0)
-        cause.add_row(error)
-        cause.add_row(line)
-        table.add_row(group.fingerprint, f"{group.count:,}", first, last, sparkline(group.counts), cause)
-    _console().print(table)
+        _print_line(console, " " * 14 + " · ".join(filter(None, where)), "dim")
 
 
 def print_story(story: DeadStory) -> None:
     """Print all that is kept, as plain text: what is long stays whole."""
     letter = story.letter
-    print(f"{letter.message_id}  {letter.actor_name} in {letter.queue_name}")
+    _print(f"{letter.message_id}  {letter.actor_name} in {letter.queue_name}")
     facts = {
         "reason": letter.reason,
         "cause": "  ".join(filter(None, [letter.fingerprint, letter.error_place])),
         "sent": _moment(letter.enqueued_at),
         "failed first": _moment(letter.first_failed_at),
         "died": _moment(letter.died_at),
-        "counts": f"{letter.attempt} attempts, {story.retries} retries, {story.lost_workers} lost workers, "
+        "attempts": f"{letter.attempt}, retries {story.retries}, lost workers {story.lost_workers}, "
         f"generation {letter.generation}, priority {story.priority}",
         "dedupe key": story.dedupe_key,
     }
     for name, fact in facts.items():
         if fact:
-            print(f"  {name:<13}{fact}")
+            _print(f"  {name:<13}{fact}")
     print("\nmessage")
     message = story.message
     if isinstance(message, dict):
         message = {name: message.get(name) for name in ("args", "kwargs", "options")}
-    print(json.dumps(message, ensure_ascii=False, indent=2))
+    _print(json.dumps(message, ensure_ascii=False, indent=2))
     print("\nattempts")
     shown = None
     for attempt in story.attempts:
-        print(_attempt_line(attempt))
+        _print(_attempt_line(attempt))
         if attempt.error_class:
-            print(f"    {_error(attempt.error_class, attempt.error_message)}")
+            _print(f"    {_error(attempt.error_class, attempt.error_message)}")
         if attempt.traceback and attempt.traceback != shown:
             shown = attempt.traceback
-            print("".join(f"    {line}\n" for line in shown.splitlines()), end="")
+            _print("\n".join(f"    {line}" for line in shown.splitlines()))
         elif attempt.traceback:
             print("    with the same traceback")
 
@@ -127,9 +115,18 @@ def _error(error_class: str | None, message: str | None) -> str:
     return ": ".join(filter(None, [error_class, first_line]))
 
 
+def _print(text: str) -> None:
+    print(_visible(text))
+
+
+def _visible(text: str) -> str:
+    """Show characters that would steer the terminal: an error's text comes from whoever answered."""
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+
+
+def _print_line(console: Console, line: str, style: str = "") -> None:
+    console.print(Text(_visible(line.rstrip()), style=style), no_wrap=True, overflow="ellipsis", crop=True)
+
+
 def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else WIDTH)
-
-
-def _table() -> Table:
-    return Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
