@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import linecache
 import sys
-import sysconfig
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -43,7 +42,8 @@ MEMBER = "\nThe above exception is one of the following group:\n\n"
 #: Packages that are ours although they were installed like a library.
 _own_packages = {"callboard", "actors", "middleware"}
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
-_STANDARD_LIBRARY = tuple({f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib")})
+# Not sysconfig, which takes a producer milliseconds to import.
+_STANDARD_LIBRARY = f"{Path(linecache.__file__).parent}/"
 
 # A class may define attributes of these names that raise or lie.
 _traceback_of = BaseException.__dict__["__traceback__"].__get__
