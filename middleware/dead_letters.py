@@ -34,4 +34,5 @@ class DeadLetters(Middleware):
                     queue=verdict.queue_name,
                     reason=verdict.reason,
                     error_class=verdict.error.error_class if verdict.error else None,
+                    fingerprint=verdict.cause.fingerprint if verdict.cause else None,
                 )

@@ -10,6 +10,7 @@ from dramatiq import Message
 from dramatiq.middleware import GroupCallbacks, Middleware, MiddlewareError, Pipelines
 
 from callboard.broker.attachment import Attachment
+from callboard.broker.causes import count_as_ours
 from callboard.broker.delivery import Delivery
 from callboard.broker.stages import is_stage
 from callboard.broker.verdict import Outcome, Verdict
@@ -32,6 +33,10 @@ class HookedBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
         # Before the stock class sets it: backends take it over while their middleware is added.
         self.pool = pool
         super().__init__(pool=pool, results=False, middleware=middleware)
+
+    def declare_actor(self, actor: Any) -> None:
+        super().declare_actor(actor)
+        count_as_ours(getattr(actor.fn, "__module__", None) or "")
 
     def add_middleware(self, middleware: Middleware, **place: type[Middleware]) -> None:
         self._hooks.clear()

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from callboard.broker.causes import TRACEBACK_MAX, Cause, cause_of, cause_of_reason, marked_traceback
+from callboard.broker.gist import text_of
+
 if TYPE_CHECKING:
     from callboard.broker.effects import Arrival, ResultRow
     from callboard.broker.outgoing import OutgoingRow
 
-#: Longest error text and traceback kept with an attempt, characters.
+#: Longest error text kept with an attempt, characters.
 ERROR_MESSAGE_MAX = 2_000
-TRACEBACK_MAX = 20_000
 
 
 class Outcome(StrEnum):
@@ -55,6 +56,10 @@ class Decision:
     is_message_changed: bool = False
 
 
+#: The cause is the reason and the actor: nothing of the actor has failed.
+REASONS_WITHOUT_RUN = frozenset({DeadReason.EXPIRED, DeadReason.UNKNOWN_ACTOR, DeadReason.INVALID})
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptError:
     """The failure of an attempt as it is kept for people."""
@@ -62,19 +67,27 @@ class AttemptError:
     error_class: str
     message: str
     traceback: str
+    #: What all failures of this cause share.
+    fingerprint: str
+    #: The innermost frame of ours, such as "callboard/mail/smtp.py in send".
+    place: str | None = None
 
     @classmethod
     def of(cls, error: BaseException) -> AttemptError:
-        """Describe an exception; NUL, which Postgres cannot store in text, is shown as its escape."""
-        lines = "".join(traceback.format_exception(error))
-        return cls(type(error).__name__, _storable(_text(error))[:ERROR_MESSAGE_MAX], _storable(lines)[-TRACEBACK_MAX:])
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as failure:  # noqa: BLE001 - somebody else's __str__ may raise anything
-        return f"<its text failed with {type(failure).__name__}>"
+        """Describe an exception, whatever it does; NUL, which Postgres cannot store in text, is shown as its escape."""
+        name = type.__dict__["__name__"].__get__(type(error))
+        try:
+            cause, lines = cause_of(error), marked_traceback(error)
+        except Exception as failure:  # noqa: BLE001 - a failure is kept, also one that cannot be described
+            cause = cause_of_reason("undescribed", name)
+            lines = f"<the traceback of this {name} could not be written: {type(failure).__name__}>"
+        return cls(
+            name,
+            _storable(text_of(error, ERROR_MESSAGE_MAX))[:ERROR_MESSAGE_MAX],
+            _storable(lines)[-TRACEBACK_MAX:],
+            cause.fingerprint,
+            cause.place and _storable(cause.place),
+        )
 
 
 def _storable(text: str) -> str:
@@ -111,6 +124,13 @@ class Verdict(NamedTuple):
     @property
     def has_effects(self) -> bool:
         return bool(self.followups or self.results or self.arrival)
+
+    @property
+    def cause(self) -> Cause | None:
+        """What this attempt failed of, or None where nothing did."""
+        if self.outcome is Outcome.DEAD and (self.error is None or self.reason in REASONS_WITHOUT_RUN):
+            return cause_of_reason(self.reason or "", self.actor_name)
+        return None if self.error is None else Cause(self.error.fingerprint, self.error.place)
 
     @property
     def size_bytes(self) -> int:

@@ -23,7 +23,7 @@ def parameters_of(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     parameters = fence(verdicts)
     if verdicts[0].outcome is Outcome.DONE:
         return parameters
-    errors = [v.error for v in verdicts]
+    errors, causes = [v.error for v in verdicts], [v.cause for v in verdicts]
     return parameters | {
         "outcomes": pg_array(v.outcome.value for v in verdicts),
         "waits_s": pg_array(str(min(v.wait_s, TIME_MS_MAX / 1000)) for v in verdicts),
@@ -33,4 +33,6 @@ def parameters_of(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "error_classes": pg_array(error and error.error_class for error in errors),
         "error_messages": pg_array(error and error.message for error in errors),
         "tracebacks": pg_array(error and error.traceback for error in errors),
+        "fingerprints": pg_array(cause and cause.fingerprint for cause in causes),
+        "places": pg_array(cause and cause.place for cause in causes),
     }

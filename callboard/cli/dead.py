@@ -1,92 +1,110 @@
-"""callboard dead: what failed for good, and running it again."""
+"""callboard dead list, groups and show: what failed for good."""
 
 from __future__ import annotations
 
-import uuid
+import dataclasses
 
 import typer
 
-from callboard.cli.output import Form, ago, note, print_json, show
+from callboard.cli import dead_changes
+from callboard.cli.dead_options import (
+    Actor,
+    DiedOfOrReason,
+    Group,
+    Queue,
+    Since,
+    Until,
+    Where,
+    dead_filter,
+    transaction,
+)
+from callboard.cli.dead_tables import print_groups, print_letters, print_story
+from callboard.cli.output import Form, note, print_json
 from callboard.errors import NotFound
+from callboard.ops import dead_letters
+from callboard.ops.dead_filter import DeadFilter, parse_ids
 
 app = typer.Typer(help="Dead letters: messages that will not be tried again by themselves.", no_args_is_help=True)
+app.command("retry")(dead_changes.retry)
+app.command("discard")(dead_changes.discard)
+app.command("purge")(dead_changes.purge)
 
 OUTPUT = typer.Option(Form.TABLE, "--output", "-o", help="table, json or ids")
 
 
-def message_id(text: str) -> str:
-    """Check an id that a person typed."""
-    try:
-        return str(uuid.UUID(text))
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is no message id. An id looks like {uuid.UUID(int=0)}; list them with: callboard dead list"
-        ) from None
-
-
-MESSAGE_ID = typer.Argument(help="Id of the message", parser=message_id)
-
-
 @app.command("list")
 def list_(
-    queue: str = typer.Option(None, help="Only this queue"),
-    limit: int = typer.Option(50, min=1, max=10_000, help="Most rows"),
+    *,
+    queue: Queue = None,
+    actor: Actor = None,
+    reason: DiedOfOrReason = None,
+    group: Group = None,
+    since: Since = None,
+    until: Until = None,
+    where: Where = None,
+    limit: int = typer.Option(50, min=1, max=100_000, help="Most rows"),
     output: Form = OUTPUT,
 ) -> None:
-    """List the newest dead letters."""
-    from callboard.app import get_pool
-    from callboard.ops import dead_letters
-
-    with get_pool().cursor() as cursor:
-        rows = dead_letters.list_dead(cursor, queue_name=queue, limit=limit)
-    if not rows:
-        raise NotFound(f"No dead letters{f' in queue {queue!r}' if queue else ''}.")
-    columns = {
-        "id": lambda row: row.message_id,
-        "queue": lambda row: row.queue_name,
-        "actor": lambda row: row.actor_name or "",
-        "reason": lambda row: row.reason,
-        "attempt": lambda row: str(row.attempt),
-        "died": lambda row: ago(row.died_at),
-        "error": lambda row: (
-            f"{row.error_class or ''}: {(row.error_message or '').splitlines()[0][:80] if row.error_message else ''}"
-        ),
-    }
-    show(rows, columns, output, id_of=lambda row: row.message_id)
+    """List dead letters, newest first."""
+    which = dead_filter(queue=queue, actor=actor, reason=reason, group=group, since=since, until=until, where=where)
+    show_list(which, limit, output)
 
 
-@app.command("show")
-def show_(id_: str = MESSAGE_ID, output: Form = OUTPUT) -> None:
-    """Show one dead letter: its message, and every attempt with its error."""
-    from callboard.app import get_pool
-    from callboard.ops import dead_letters
-
-    with get_pool().cursor() as cursor:
-        letter, message, attempts = dead_letters.show_dead(cursor, id_)
-    if output is Form.JSON:
-        print_json({"dead_letter": letter, "message": message, "attempts": attempts})
-        return
-    actor, queue, died = letter.actor_name, letter.queue_name, ago(letter.died_at)
-    print(f"{letter.message_id}  {actor} in {queue}, died {died} ago: {letter.reason}")
-    print_json({"args": message.get("args"), "kwargs": message.get("kwargs"), "options": message.get("options")})
-    for attempt in attempts:
-        number = f"attempt {attempt.attempt} (generation {attempt.generation})"
-        print(f"{number}: {attempt.outcome}, {ago(attempt.ended_at)} ago")
-        print(f"  {attempt.error_class}: {attempt.error_message}" if attempt.error_class else "  no error")
-    if attempts and attempts[-1].traceback:
-        print(attempts[-1].traceback)
+def show_list(which: DeadFilter, limit: int, output: Form) -> None:
+    with transaction() as cursor:
+        letters = dead_letters.list_dead(cursor, which, limit=limit)
+    if not letters:
+        raise NotFound(f"No dead letters {which}".strip() + ".")
+    if output is Form.IDS:
+        print("\n".join(letter.message_id for letter in letters))
+    elif output is Form.JSON:
+        print_json([dataclasses.asdict(letter) for letter in letters])
+    else:
+        print_letters(letters)
+        if len(letters) == limit:
+            note(f"The newest {limit}; see all by cause with: callboard dead groups")
 
 
 @app.command()
-def retry(ids: list[str] = typer.Argument(help="Ids of the messages", parser=message_id)) -> None:
-    """Put dead letters back into their queues, with full retries and their old id."""
-    from callboard.app import get_pool
-    from callboard.ops import dead_letters
+def groups(
+    *,
+    queue: Queue = None,
+    actor: Actor = None,
+    reason: DiedOfOrReason = None,
+    group: Group = None,
+    since: Since = None,
+    until: Until = None,
+    where: Where = None,
+    limit: int = typer.Option(50, min=1, max=10_000, help="Most rows"),
+    output: Form = OUTPUT,
+) -> None:
+    """List the causes of dead letters, the most frequent first: how many, since when, and their course over time."""
+    which = dead_filter(queue=queue, actor=actor, reason=reason, group=group, since=since, until=until, where=where)
+    with transaction() as cursor:
+        found = dead_letters.group_dead(cursor, which, limit=limit)
+    if not found:
+        raise NotFound(f"No dead letters {which}".strip() + ".")
+    if output is Form.IDS:
+        print("\n".join(cause.fingerprint for cause in found))
+    elif output is Form.JSON:
+        print_json([dataclasses.asdict(cause) for cause in found])
+    else:
+        print_groups(found)
 
-    with get_pool().cursor() as cursor:
-        revived = dead_letters.retry_dead(cursor, ids)
-    for id_ in revived:
-        print(id_)
-    if missing := sorted(set(ids) - set(revived)):
-        raise NotFound(f"{len(missing)} of {len(ids)} are no dead letters (any more): {', '.join(missing)}")
-    note(f"{len(revived)} put back.")
+
+@app.command()
+def show(id_: str = typer.Argument(metavar="ID", help="Id of the message"), output: Form = OUTPUT) -> None:
+    """Show one dead letter: its message, and every attempt with its error. The arguments may hold addresses."""
+    show_one(id_, output)
+
+
+def show_one(id_: str, output: Form) -> None:
+    (message_id,) = parse_ids([id_])
+    with transaction() as cursor:
+        story = dead_letters.show_dead(cursor, message_id)
+    if output is Form.IDS:
+        print(message_id)
+    elif output is Form.JSON:
+        print_json(dataclasses.asdict(story))
+    else:
+        print_story(story)

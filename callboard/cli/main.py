@@ -12,6 +12,7 @@ from callboard.cli import (
     background,
     database,
     dead,
+    dead_habits,
     development,
     doctor,
     schedules,
@@ -34,9 +35,9 @@ examples:
 
   callboard status                       # what waits, runs and died, queue by queue
 
-  callboard dead list                    # what failed for good
+  callboard dead groups                  # what failed for good, by cause
 
-  callboard dead retry ID                # run it again
+  callboard dead retry --group CAUSE --canary   # run it again: one, then ten, then all
 
   callboard enqueue send_email '{"to": "a@example.org", "template": "welcome", "context": {"name": "A"}}'
 """
@@ -64,6 +65,10 @@ app.command("health")(status.health)
 app.command("doctor")(doctor.doctor)
 app.command("audit")(audit.audit)
 app.add_typer(dead.app, name="dead")
+app.command("failed")(dead_habits.failed)
+app.command("retry")(dead_habits.retry)
+app.command("forget")(dead_habits.forget)
+app.command("flush")(dead_habits.flush)
 app.add_typer(schedules.app, name="schedules")
 app.command("enqueue")(sending.enqueue)
 app.command("test-email")(sending.send_test_email)

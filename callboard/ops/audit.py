@@ -66,8 +66,8 @@ def record(
     filter: Mapping[str, Any],  # noqa: A002 - the column's name
     count: int,
     details: Mapping[str, Any] | None = None,
-) -> None:
-    """Write a change down, in the caller's transaction: the two exist together or not at all."""
+) -> int:
+    """Write a change down, in the caller's transaction: the two exist together or not at all. Return its audit_id."""
     cursor.execute(
         sql("ops/record_change"),
         {
@@ -80,6 +80,12 @@ def record(
             "details": json.dumps(dict(details or {}), default=str),
         },
     )
+    return int(cursor.fetchone()[0])
+
+
+def add(cursor: Any, audit_id: int, count: int) -> None:
+    """Count what one more transaction of the same change did; a long change has several."""
+    cursor.execute(sql("ops/add_to_change"), {"audit_id": audit_id, "count": count})
 
 
 def list_changes(

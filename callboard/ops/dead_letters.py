@@ -1,34 +1,45 @@
-"""Dead letters: what there is, what happened to one, and bringing it back."""
+"""Dead letters: what there is, in single letters and by cause, and the whole story of one."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-import psycopg2
-
 from callboard.db import sql
-from callboard.errors import Conflict, NotFound
+from callboard.errors import NotFound
+from callboard.log import mask_addresses
+from callboard.ops.dead_filter import DeadFilter, check_names, check_where, matching
+
+#: Parts of the time that a group's counts are given for.
+PARTS = 24
+#: Longest text of an error in lists, characters.
+TEXT_MAX = 300
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A dead letter as lists show it."""
+    """A dead letter as lists show it: without its arguments, and without mail addresses in the error's text."""
 
     message_id: str
     queue_name: str
-    actor_name: str
+    actor_name: str | None
     reason: str
+    fingerprint: str | None
     error_class: str | None
     error_message: str | None
+    error_place: str | None
     attempt: int
+    generation: int
+    enqueued_at: datetime
+    first_failed_at: datetime | None
     died_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One run of a message, as it was kept."""
+    """One run of a message, as it was kept; hostname and pid where its worker is known still."""
 
     generation: int
     attempt: int
@@ -39,35 +50,113 @@ class Attempt:
     error_message: str | None
     traceback: str | None
     reason: str | None
+    fingerprint: str | None
+    worker_id: str | None
+    hostname: str | None
+    pid: int | None
 
 
-def list_dead(cursor: Any, *, queue_name: str | None = None, limit: int = 50) -> list[DeadLetter]:
-    """Return the newest dead letters, of one queue or of all."""
-    cursor.execute(sql("ops/list_dead"), {"queue_name": queue_name, "limit": limit})
-    return [DeadLetter(*row) for row in cursor.fetchall()]
+@dataclass(frozen=True, slots=True)
+class DeadStory:
+    """All that is kept about a dead letter, arguments included."""
+
+    letter: DeadLetter
+    message: Any
+    dedupe_key: str | None
+    priority: int
+    retries: int
+    lost_workers: int
+    attempts: tuple[Attempt, ...]
 
 
-def show_dead(cursor: Any, message_id: str) -> tuple[DeadLetter, dict[str, Any], list[Attempt]]:
-    """Return a dead letter, its message and all its attempts. Raises: NotFound."""
-    cursor.execute(sql("ops/show_dead"), {"message_id": message_id})
+@dataclass(frozen=True, slots=True)
+class DeadGroup:
+    """The dead letters of one cause; message_id and error_message are the newest one's."""
+
+    fingerprint: str
+    error_class: str | None
+    error_place: str | None
+    error_message: str | None
+    message_id: str
+    reasons: tuple[str, ...]
+    queues: tuple[str, ...]
+    actors: tuple[str, ...]
+    count: int
+    first_at: datetime
+    last_at: datetime
+    #: How many died in each of PARTS equal parts of the time from counted_since until counted_until.
+    counts: tuple[int, ...]
+    counted_since: datetime
+    counted_until: datetime
+
+
+def count_dead(cursor: Any, which: DeadFilter) -> int:
+    """Count the dead letters that are meant. Raises: InvalidRequest, NotFound for a name that does not exist."""
+    check_where(cursor, which)
+    cursor.execute(matching("dead_count"), which.parameters())
+    count: int = cursor.fetchone()[0]
+    if not count:
+        check_names(cursor, which)
+    return count
+
+
+def list_dead(
+    cursor: Any, which: DeadFilter, *, limit: int, before: tuple[datetime, str] | None = None
+) -> list[DeadLetter]:
+    """Return dead letters, newest first; before is died_at and message_id of the last one of the page before.
+
+    Raises: InvalidRequest, NotFound for a name that does not exist.
+    """
+    check_where(cursor, which)
+    before_at, before_id = before or (None, None)
+    place = {"limit": limit, "before_at": before_at, "before_id": before_id}
+    cursor.execute(matching("dead_list"), which.parameters() | place)
+    rows = cursor.fetchall()
+    if not rows:
+        check_names(cursor, which)
+    return [replace(letter, error_message=_public(letter.error_message)) for letter in map(_letter, rows)]
+
+
+def group_dead(cursor: Any, which: DeadFilter, *, limit: int) -> list[DeadGroup]:
+    """Return the causes of dead letters, the most frequent first.
+
+    Raises: InvalidRequest, NotFound for a name that does not exist.
+    """
+    check_where(cursor, which)
+    cursor.execute(matching("dead_groups"), which.parameters() | {"limit": limit, "parts": PARTS})
+    rows = cursor.fetchall()
+    if not rows:
+        check_names(cursor, which)
+    return [_group(row) for row in rows]
+
+
+def show_dead(cursor: Any, message_id: str) -> DeadStory:
+    """Return all that is kept about a dead letter. Raises: NotFound."""
+    cursor.execute(sql("ops/dead_show"), {"message_id": message_id})
     row = cursor.fetchone()
     if row is None:
         raise NotFound(f"No dead letter has the id {message_id}. List them with: callboard dead list")
-    cursor.execute(sql("ops/list_attempts"), {"message_id": message_id})
-    return DeadLetter(*row[:-1]), row[-1], [Attempt(*attempt) for attempt in cursor.fetchall()]
+    cursor.execute(sql("ops/dead_attempts"), {"message_id": message_id})
+    attempts = tuple(Attempt(*attempt) for attempt in cursor.fetchall())
+    message, dedupe_key, priority, retries, lost_workers = row[13:]
+    return DeadStory(_letter(row[:13]), message, dedupe_key, priority, retries, lost_workers, attempts)
 
 
-def retry_dead(cursor: Any, message_ids: list[str]) -> list[str]:
-    """Put dead letters back into their queues and return the ids that were there.
+def _letter(row: Sequence[Any]) -> DeadLetter:
+    return DeadLetter(*row)
 
-    A message keeps its id, so that a mail keeps its Message-ID, and starts with a new generation and full retries.
-    Raises: Conflict where another message holds the dedupe_key by now.
-    """
-    try:
-        cursor.execute(sql("ops/retry_dead"), {"message_ids": message_ids})
-    except psycopg2.errors.UniqueViolation as error:
-        raise Conflict(
-            f"Another message holds the same dedupe_key by now: {error.diag.message_detail} "
-            "Discard one of the two first."
-        ) from error
-    return [row[0] for row in cursor.fetchall()]
+
+def _group(row: Sequence[Any]) -> DeadGroup:
+    group = DeadGroup(*row)
+    return replace(
+        group,
+        error_message=_public(group.error_message),
+        reasons=tuple(group.reasons),
+        queues=tuple(group.queues),
+        actors=tuple(filter(None, group.actors)),
+        counts=tuple(group.counts),
+    )
+
+
+def _public(text: str | None) -> str | None:
+    return None if text is None else mask_addresses(text)[:TEXT_MAX]

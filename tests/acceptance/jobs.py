@@ -56,3 +56,20 @@ def block(place: str, name: str) -> None:
 def refuse(place: str, name: str) -> None:
     """Fail for good."""
     raise PermanentError(f"There is no {name} in {place}.")
+
+
+@actor(queue_name="jobs", max_retries=1, min_backoff=10, max_backoff=10)
+def charge(place: str, name: str) -> None:
+    """Fail as long as the file "fixed" is not there; of one of three causes, by the name's last digit."""
+    if Path(place, "fixed").exists():
+        note(place, name)
+    elif name[-1] in "012":
+        raise ValueError(f"order {name} has no price")
+    elif name[-1] in "345":
+        _look_up({}, name)
+    else:
+        _look_up({name: ""}, name)
+
+
+def _look_up(prices: dict[str, str], name: str) -> float:
+    return float(prices[f"{name}"])

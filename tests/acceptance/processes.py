@@ -104,12 +104,12 @@ class Commands:
         self._processes.append(process)
         return process
 
-    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
             env={**self._environment, **environment},
             cwd=self.folder,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=60,
@@ -126,8 +126,8 @@ class Commands:
     def callboard(self, *arguments: str, **environment: str) -> Process:
         return self.start(sys.executable, "-m", "callboard.cli", *arguments, **environment)
 
-    def run_callboard(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, "-m", "callboard.cli", *arguments, **environment)
+    def run_callboard(self, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "callboard.cli", *arguments, stdin=stdin, **environment)
 
     def run_python(self, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, "-c", code, **environment)

@@ -184,7 +184,8 @@ def statements(table: Table) -> dict[str, tuple[str, Callable[[], dict[str, Any]
         }
 
     def requeues() -> dict[str, Any]:
-        texts = dict.fromkeys(("messages", "reasons", "error_classes", "error_messages", "tracebacks"), [None] * BATCH)
+        errors = ("error_classes", "error_messages", "tracebacks", "fingerprints", "places")
+        texts = dict.fromkeys(("messages", "reasons", *errors), [None] * BATCH)
         counts = {"outcomes": ["retry"] * BATCH, "waits_s": [1.0] * BATCH, "retries": [1] * BATCH}
         return {**leases(), **texts, **counts, "worker_id": table.worker_id}
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from callboard.errors import Conflict
-from callboard.ops.audit import Operator
+from callboard.ops.audit import Operator, operator_of_shell
 from callboard.ops.cancellations import cancel
-from callboard.ops.dead_letters import retry_dead
+from callboard.ops.dead_changes import retry_dead
+from callboard.ops.dead_filter import DeadFilter
 from tests.chaos.lifecycle.stage import IDLE, OpenTransaction, Stage, pick
 from tests.chaos.lifecycle.tables import until
 
@@ -99,13 +99,11 @@ class Sending(Stage):
             return IDLE
         entry = pick(dead, which)
         is_taken = self.model.holder(entry.queue_name, entry.key) is not None
-        try:
-            with self.pool.cursor() as cursor:
-                assert retry_dead(cursor, [entry.message_id]) == [entry.message_id]
-        except Conflict:
-            assert is_taken
+        changed = retry_dead(self.pool.cursor, DeadFilter(ids=(entry.message_id,)), operator_of_shell())
+        if is_taken:
+            assert not changed.count and [held.message_id for held in changed.held] == [entry.message_id]
         else:
-            assert not is_taken
+            assert changed.message_ids == (entry.message_id,)
             self.model.revive(entry, self.model.begin())
             self.counts["revived"] += 1
         return None

@@ -6,7 +6,9 @@ ALTER TABLE callboard.dead_letters
     ADD COLUMN fingerprint text,
     -- Where it failed: the innermost frame of ours, as "callboard/mail/smtp.py in send".
     ADD COLUMN error_place text;
-CREATE INDEX dead_letters_cause_idx ON callboard.dead_letters (fingerprint, died_at);
+-- Groups read nothing but this: a letter and its traceback are kilobytes.
+CREATE INDEX dead_letters_cause_idx ON callboard.dead_letters (fingerprint, died_at)
+    INCLUDE (queue_name, actor_name, reason);
 CREATE INDEX dead_letters_queue_idx ON callboard.dead_letters (queue_name, died_at);
 
 ALTER TABLE callboard.attempts

@@ -4,8 +4,10 @@
 WITH verdict AS (
     SELECT * FROM unnest(
         %(message_ids)s::uuid[], %(lease_ids)s::bigint[], %(started_at)s::timestamptz[], %(reasons)s::text[],
-        %(retries)s::integer[], %(error_classes)s::text[], %(error_messages)s::text[], %(tracebacks)s::text[])
-        AS v (message_id, lease_id, started_at, reason, retries, error_class, error_message, traceback)
+        %(retries)s::integer[], %(error_classes)s::text[], %(error_messages)s::text[], %(tracebacks)s::text[],
+        %(fingerprints)s::text[], %(places)s::text[])
+        AS v (message_id, lease_id, started_at, reason, retries, error_class, error_message, traceback,
+            fingerprint, error_place)
 ), ended AS (
     DELETE FROM dramatiq.queue USING verdict
     WHERE queue.message_id = verdict.message_id AND queue.lease_id = verdict.lease_id
@@ -13,24 +15,26 @@ WITH verdict AS (
         queue.message_id, queue.lease_id, queue.queue_name, queue.actor_name, queue.message, queue.priority, queue.attempt,
         coalesce(verdict.retries, queue.retries) AS retries, queue.lost_workers, queue.generation, queue.worker_id,
         queue.dedupe_key, queue.enqueued_at, queue.cancel_asked_at, verdict.started_at, verdict.reason, verdict.error_class,
-        verdict.error_message, verdict.traceback
+        verdict.error_message, verdict.traceback, verdict.fingerprint, verdict.error_place
 ), settled AS (
     DELETE FROM callboard.cancellations USING ended
     WHERE ended.cancel_asked_at IS NOT NULL AND cancellations.message_id = ended.message_id
 ), kept AS (
     INSERT INTO callboard.attempts (
-        message_id, generation, attempt, outcome, worker_id, started_at, error_class, error_message, traceback, reason)
+        message_id, generation, attempt, outcome, worker_id, started_at, error_class, error_message, traceback, reason,
+        fingerprint)
     SELECT
-        message_id, generation, attempt, 'dead', worker_id, started_at, error_class, error_message, traceback, reason
+        message_id, generation, attempt, 'dead', worker_id, started_at, error_class, error_message, traceback, reason,
+        fingerprint
     FROM ended
     ON CONFLICT (message_id, generation, attempt) DO NOTHING
 ), died AS (
     INSERT INTO callboard.dead_letters (
         message_id, reason, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,
-        dedupe_key, error_class, error_message, traceback, enqueued_at, first_failed_at)
+        dedupe_key, error_class, error_message, traceback, fingerprint, error_place, enqueued_at, first_failed_at)
     SELECT
         message_id, reason, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,
-        dedupe_key, error_class, error_message, traceback, enqueued_at,
+        dedupe_key, error_class, error_message, traceback, fingerprint, error_place, enqueued_at,
         coalesce((SELECT min(attempts.ended_at) FROM callboard.attempts WHERE attempts.message_id = ended.message_id), now())
     FROM ended
     ON CONFLICT (message_id) DO UPDATE SET
@@ -38,7 +42,8 @@ WITH verdict AS (
         message = EXCLUDED.message, priority = EXCLUDED.priority, attempt = EXCLUDED.attempt,
         retries = EXCLUDED.retries, lost_workers = EXCLUDED.lost_workers, generation = EXCLUDED.generation,
         dedupe_key = EXCLUDED.dedupe_key, error_class = EXCLUDED.error_class,
-        error_message = EXCLUDED.error_message, traceback = EXCLUDED.traceback, enqueued_at = EXCLUDED.enqueued_at,
+        error_message = EXCLUDED.error_message, traceback = EXCLUDED.traceback,
+        fingerprint = EXCLUDED.fingerprint, error_place = EXCLUDED.error_place, enqueued_at = EXCLUDED.enqueued_at,
         first_failed_at = EXCLUDED.first_failed_at, died_at = EXCLUDED.died_at
 )
 SELECT lease_id FROM ended

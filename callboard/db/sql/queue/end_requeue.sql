@@ -7,9 +7,9 @@ WITH verdict AS (
     SELECT * FROM unnest(
         %(message_ids)s::uuid[], %(lease_ids)s::bigint[], %(started_at)s::timestamptz[], %(outcomes)s::text[],
         %(waits_s)s::float8[], %(retries)s::integer[], %(messages)s::text[], %(reasons)s::text[],
-        %(error_classes)s::text[], %(error_messages)s::text[], %(tracebacks)s::text[])
+        %(error_classes)s::text[], %(error_messages)s::text[], %(tracebacks)s::text[], %(fingerprints)s::text[])
         AS v (message_id, lease_id, started_at, outcome, wait_s, retries, message, reason,
-            error_class, error_message, traceback)
+            error_class, error_message, traceback, fingerprint)
 ), held AS MATERIALIZED (
     SELECT verdict.*, verdict.outcome = 'discarded' OR queue.cancel_asked_at IS NOT NULL AS is_discarded
     FROM verdict
@@ -31,12 +31,12 @@ WITH verdict AS (
     WHERE queue.message_id = verdict.message_id AND NOT verdict.is_discarded
     RETURNING
         verdict.lease_id, queue.message_id, queue.generation, queue.attempt, verdict.outcome, verdict.started_at,
-        verdict.reason, verdict.error_class, verdict.error_message, verdict.traceback
+        verdict.reason, verdict.error_class, verdict.error_message, verdict.traceback, verdict.fingerprint
 ), cancelled AS (
     DELETE FROM dramatiq.queue USING held AS verdict
     WHERE queue.message_id = verdict.message_id AND verdict.is_discarded
     RETURNING
-        queue.*, verdict.started_at, verdict.error_class, verdict.error_message, verdict.traceback,
+        queue.*, verdict.started_at, verdict.error_class, verdict.error_message, verdict.traceback, verdict.fingerprint,
         (verdict.outcome = 'released') AS is_unstarted
 ), discarded AS (
     INSERT INTO callboard.message_history (
@@ -51,15 +51,17 @@ WITH verdict AS (
     DELETE FROM callboard.cancellations USING cancelled WHERE cancellations.message_id = cancelled.message_id
 ), kept AS (
     INSERT INTO callboard.attempts (
-        message_id, generation, attempt, outcome, worker_id, started_at, error_class, error_message, traceback, reason)
+        message_id, generation, attempt, outcome, worker_id, started_at, error_class, error_message, traceback, reason,
+        fingerprint)
     SELECT
         message_id, generation, attempt, outcome, %(worker_id)s, started_at, error_class, error_message, traceback,
-        reason
+        reason, fingerprint
     FROM requeued
     WHERE outcome <> 'released'
     UNION ALL
     SELECT
-        message_id, generation, attempt, 'discarded', worker_id, started_at, error_class, error_message, traceback, NULL
+        message_id, generation, attempt, 'discarded', worker_id, started_at, error_class, error_message, traceback,
+        NULL, fingerprint
     FROM cancelled
     WHERE NOT is_unstarted
     ON CONFLICT (message_id, generation, attempt) DO NOTHING

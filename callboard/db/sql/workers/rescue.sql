@@ -13,7 +13,10 @@ WITH dead_worker AS (
 ), lost AS (
     SELECT
         queue.message_id, coalesce(dead_worker.cause, 'unknown') AS cause,
-        queue.cancel_asked_at IS NOT NULL AS is_cancelled
+        queue.cancel_asked_at IS NOT NULL AS is_cancelled,
+        -- As cause_of_reason() writes it.
+        left(encode(sha256(convert_to('lost_worker' || chr(10) || coalesce(queue.actor_name, ''), 'UTF8')), 'hex'), 12)
+            AS fingerprint
     FROM dramatiq.queue
     LEFT JOIN dead_worker USING (worker_id)
     WHERE queue.state = 'running'
@@ -21,10 +24,12 @@ WITH dead_worker AS (
             OR NOT EXISTS (SELECT 1 FROM callboard.workers WHERE workers.worker_id = queue.worker_id))
     FOR UPDATE OF queue SKIP LOCKED
 ), kept AS (
-    INSERT INTO callboard.attempts (message_id, generation, attempt, outcome, worker_id, started_at, error_class, error_message)
+    INSERT INTO callboard.attempts (
+        message_id, generation, attempt, outcome, worker_id, started_at, error_class, error_message, fingerprint)
     SELECT
         queue.message_id, queue.generation, queue.attempt, 'lost', queue.worker_id, queue.claimed_at,
-        'LostWorker', 'The worker process died or was cut off while it ran the message (' || lost.cause || ').'
+        'LostWorker', 'The worker process died or was cut off while it ran the message (' || lost.cause || ').',
+        lost.fingerprint
     FROM lost JOIN dramatiq.queue USING (message_id)
     ON CONFLICT (message_id, generation, attempt) DO NOTHING
 ), requeued AS (
@@ -37,14 +42,15 @@ WITH dead_worker AS (
     DELETE FROM dramatiq.queue USING lost
     WHERE queue.message_id = lost.message_id
         AND (queue.lost_workers + 1 >= %(max_lost_workers)s OR lost.is_cancelled)
-    RETURNING queue.*, lost.cause, lost.is_cancelled
+    RETURNING queue.*, lost.cause, lost.is_cancelled, lost.fingerprint
 ), died AS (
     INSERT INTO callboard.dead_letters (
         message_id, reason, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,
-        dedupe_key, error_class, error_message, enqueued_at, first_failed_at)
+        dedupe_key, error_class, error_message, fingerprint, enqueued_at, first_failed_at)
     SELECT
         message_id, 'lost_worker', queue_name, actor_name, message, priority, attempt, retries, lost_workers + 1,
-        generation, dedupe_key, 'LostWorker', 'The message lost ' || (lost_workers + 1) || ' workers.', enqueued_at,
+        generation, dedupe_key, 'LostWorker', 'The message lost ' || (lost_workers + 1) || ' workers.',
+        fingerprint, enqueued_at,
         coalesce((SELECT min(ended_at) FROM callboard.attempts WHERE attempts.message_id = ended.message_id), now())
     FROM ended
     WHERE NOT is_cancelled
@@ -54,8 +60,8 @@ WITH dead_worker AS (
         retries = EXCLUDED.retries, lost_workers = EXCLUDED.lost_workers, generation = EXCLUDED.generation,
         dedupe_key = EXCLUDED.dedupe_key, error_class = EXCLUDED.error_class,
         error_message = EXCLUDED.error_message, traceback = EXCLUDED.traceback,
-        enqueued_at = EXCLUDED.enqueued_at, first_failed_at = EXCLUDED.first_failed_at,
-        died_at = EXCLUDED.died_at
+        fingerprint = EXCLUDED.fingerprint, error_place = EXCLUDED.error_place, enqueued_at = EXCLUDED.enqueued_at,
+        first_failed_at = EXCLUDED.first_failed_at, died_at = EXCLUDED.died_at
 ), discarded AS (
     INSERT INTO callboard.message_history (
         message_id, outcome, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,

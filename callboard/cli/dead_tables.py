@@ -1,0 +1,132 @@
+"""How dead letters look in a terminal: a list, causes with their course over time, the story of one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.console import Console
+from rich.text import Text
+
+from callboard.cli.output import ago, duration
+from callboard.ops.dead_letters import PARTS, Attempt, DeadGroup, DeadLetter, DeadStory
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+#: Width where stdout is no terminal, characters; and from which on there is room for the queue.
+WIDTH = 160
+WIDE = 130
+
+
+def sparkline(counts: Sequence[int]) -> str:
+    """Draw counts as blocks; a part without any is empty, and one letter among thousands still shows."""
+    most = max(counts, default=0)
+    return "".join(BLOCKS[-(-count * len(BLOCKS) // most) - 1] if count else " " for count in counts)
+
+
+def print_letters(letters: Sequence[DeadLetter]) -> None:
+    """Print one line a letter; queue and reason where there is room for them, ids always whole."""
+    console = _console()
+    columns: dict[str, list[str]] = {
+        "id": [letter.message_id for letter in letters],
+        "  died": [f"{ago(letter.died_at):>6}" for letter in letters],
+        "queue": [letter.queue_name for letter in letters],
+        "actor": [letter.actor_name or "" for letter in letters],
+        "reason": [letter.reason for letter in letters],
+    }
+    if console.width < WIDE:
+        del columns["queue"], columns["reason"]
+    widths = {name: max(map(len, [name, *cells])) for name, cells in columns.items()}
+    _print_line(console, "  ".join([*(f"{name:{width}}" for name, width in widths.items()), "error"]), "bold")
+    for letter, row in zip(letters, zip(*columns.values(), strict=True), strict=True):
+        cells = [f"{cell:{width}}" for cell, width in zip(row, widths.values(), strict=True)]
+        _print_line(console, "  ".join([*cells, _error(letter.error_class, letter.error_message)]))
+
+
+def print_groups(groups: Sequence[DeadGroup]) -> None:
+    """Print two lines a cause: how many, when and what; below, over the whole width, where."""
+    console = _console()
+    over = f"over {duration((groups[0].counted_until - groups[0].counted_since).total_seconds())}"
+    width = max(5, *(len(f"{group.count:,}") for group in groups))
+    _print_line(console, f"{'group':12}  {'count':>{width}}  {'first':>6}  {'last':>6}  {over:{PARTS}}  cause", "bold")
+    for group in groups:
+        times = f"{ago(group.first_at):>6}  {ago(group.last_at):>6}"
+        line = f"{group.fingerprint:12}  {group.count:>{width},}  {times}  {sparkline(group.counts):{PARTS}}"
+        _print_line(console, f"{line}  {_error(group.error_class, group.error_message)}")
+        where = [group.error_place, ", ".join(group.actors or group.queues), ", ".join(group.reasons)]
+        _print_line(console, " " * 14 + " · ".join(filter(None, where)), "dim")
+
+
+def print_story(story: DeadStory) -> None:
+    """Print all that is kept, as plain text: what is long stays whole."""
+    letter = story.letter
+    _print(f"{letter.message_id}  {letter.actor_name} in {letter.queue_name}")
+    facts = {
+        "reason": letter.reason,
+        "cause": "  ".join(filter(None, [letter.fingerprint, letter.error_place])),
+        "sent": _moment(letter.enqueued_at),
+        "failed first": _moment(letter.first_failed_at),
+        "died": _moment(letter.died_at),
+        "attempts": f"{letter.attempt}, retries {story.retries}, lost workers {story.lost_workers}, "
+        f"generation {letter.generation}, priority {story.priority}",
+        "dedupe key": story.dedupe_key,
+    }
+    for name, fact in facts.items():
+        if fact:
+            _print(f"  {name:<13}{fact}")
+    print("\nmessage")
+    message = story.message
+    if isinstance(message, dict):
+        message = {name: message.get(name) for name in ("args", "kwargs", "options")}
+    _print(json.dumps(message, ensure_ascii=False, indent=2))
+    print("\nattempts")
+    shown = None
+    for attempt in story.attempts:
+        _print(_attempt_line(attempt))
+        if attempt.error_class:
+            _print(f"    {_error(attempt.error_class, attempt.error_message)}")
+        if attempt.traceback and attempt.traceback != shown:
+            shown = attempt.traceback
+            _print("\n".join(f"    {line}" for line in shown.splitlines()))
+        elif attempt.traceback:
+            print("    with the same traceback")
+
+
+def _attempt_line(attempt: Attempt) -> str:
+    number = f"{attempt.attempt}" if not attempt.generation else f"{attempt.attempt} of generation {attempt.generation}"
+    outcome = f"{attempt.outcome} ({attempt.reason})" if attempt.reason else attempt.outcome
+    took = ""
+    if attempt.started_at is not None:
+        took = f" after {max((attempt.ended_at - attempt.started_at).total_seconds(), 0):.3g} s"
+    worker = f", on {attempt.hostname}, process {attempt.pid}" if attempt.hostname else ""
+    if not worker and attempt.worker_id:
+        worker = f", on worker {attempt.worker_id}"
+    began = f"began {_moment(attempt.started_at)}, " if attempt.started_at else ""
+    return f"  {number}: {began}{outcome} {_moment(attempt.ended_at)}{took}{worker}"
+
+
+def _moment(moment: datetime | None) -> str:
+    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _error(error_class: str | None, message: str | None) -> str:
+    first_line = (message or "").strip().partition("\n")[0]
+    return ": ".join(filter(None, [error_class, first_line]))
+
+
+def _print(text: str) -> None:
+    print(_visible(text))
+
+
+def _visible(text: str) -> str:
+    """Show characters that would steer the terminal: an error's text comes from whoever answered."""
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+
+
+def _print_line(console: Console, line: str, style: str = "") -> None:
+    console.print(Text(_visible(line.rstrip()), style=style), no_wrap=True, overflow="ellipsis", crop=True)
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
