@@ -7,7 +7,7 @@ import sys
 import typer
 
 from callboard import __version__
-from callboard.cli import database, dead, development, sending, serving, status
+from callboard.cli import database, dead, development, messages, queues, sending, serving, stats, status, workers
 from callboard.errors import CallboardError, ConfigurationError, InvalidRequest, NotFound
 
 EXIT_FAILED = 1
@@ -21,7 +21,11 @@ examples:
 
   callboard work                         # the workers, as WORKER_PROCESSES and JOB_CONCURRENCY say
 
-  callboard status                       # what waits, runs and died, queue by queue
+  callboard status                       # how everything is, and what to do about it
+
+  callboard queues pause emails --until 2h   # for all workers; callboard queues resume emails
+
+  callboard messages explain ID          # why is it not running?
 
   callboard dead list                    # what failed for good
 
@@ -44,7 +48,14 @@ app.command("work")(serving.work)
 app.command("api")(serving.api)
 app.add_typer(database.app, name="db")
 app.command("status")(status.status)
+app.command("stats")(stats.stats)
 app.command("health")(status.health)
+app.add_typer(queues.app, name="queues")
+app.command("size")(queues.size)
+app.add_typer(messages.app, name="messages")
+# What they were called where people come from.
+app.add_typer(messages.app, name="jobs", hidden=True)
+app.command("workers")(workers.workers)
 app.add_typer(dead.app, name="dead")
 app.command("enqueue")(sending.enqueue)
 app.command("test-email")(sending.send_test_email)

@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 class Form(StrEnum):
@@ -41,13 +42,25 @@ def show(
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in columns:
             is_number = name.isupper() or name in NUMBER_COLUMNS
-            table.add_column(name, justify="right" if is_number else "left", overflow="fold")
+            # An id that is broken in two cannot be copied.
+            no_wrap = is_number or name in WHOLE_COLUMNS
+            table.add_column(name, justify="right" if is_number else "left", overflow="fold", no_wrap=no_wrap)
         for row in rows:
-            table.add_row(*(cell(row) for cell in columns.values()))
-        Console(width=None if sys.stdout.isatty() else 160).print(table)
+            # As text: brackets in an error are no markup.
+            table.add_row(*(Text(cell(row)) for cell in columns.values()))
+        console().print(table)
 
 
-NUMBER_COLUMNS = frozenset({"ready", "delayed", "running", "stuck", "dead", "attempt", "oldest", "workers"})
+def console() -> Console:
+    """Return where tables are printed; 160 columns wide where nobody's terminal says otherwise."""
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+
+
+NUMBER_COLUMNS = frozenset(
+    {"ready", "delayed", "running", "stuck", "dead", "attempt", "oldest", "workers", "threads", "in/min", "out/min"}
+    | {"mean run", "empty in", "needed", "pid", "sent", "silent", "memory", "up"}
+)
+WHOLE_COLUMNS = frozenset({"id", "state"})
 
 
 def print_json(value: Any) -> None:
@@ -67,6 +80,25 @@ def duration(seconds: float | None) -> str:
         if seconds < limit:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds / 86_400:.0f} d"
+
+
+def count(number: float) -> str:
+    """Say a number with its thousands apart; below ten with a decimal where it has one."""
+    return f"{number:,.1f}" if number < 10 and number != int(number) else f"{number:,.0f}"  # noqa: PLR2004 - one digit
+
+
+def size(size_bytes: int | None) -> str:
+    """Say a size in MB or GB."""
+    if size_bytes is None:
+        return ""
+    return f"{size_bytes / 1e6:,.0f} MB" if size_bytes < 1e9 else f"{size_bytes / 1e9:,.1f} GB"  # noqa: PLR2004 - units
+
+
+def run_time(seconds: float | None) -> str:
+    """Say how long a run took, short ones in ms."""
+    if seconds is None:
+        return ""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s" if seconds < 10 else duration(seconds)  # noqa: PLR2004 - units
 
 
 def _plain(value: Any) -> Any:
