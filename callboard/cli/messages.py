@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import typer
 
 from callboard.cli.changes import DryRun, Reason, Yes, approve, operator
-from callboard.cli.output import Form, ago, count, duration, note, print_json, show
+from callboard.cli.output import Form, ago, count, duration, is_wide, note, plain, print_json, show
 from callboard.cli.stories import print_story
 from callboard.errors import InvalidRequest, NotFound
 from callboard.ops.messages import MessageFilter, MessageLine, State
@@ -75,6 +75,8 @@ def list_(
         "moment": _moment,
         "why": lambda row: row.note or "",
     }
+    if output is Form.TABLE and not is_wide():
+        columns = {name: columns[name] for name in ("id", "state", "actor", "moment", "why")}
     show(rows, columns, output, id_of=lambda row: row.message_id)
     if output is Form.TABLE and len(rows) == limit:
         note(f"The first {limit} of them; --limit shows more.")
@@ -134,7 +136,7 @@ def explain(
     elif output is Form.IDS:
         print(id_)
     else:
-        print(found.sentence)
+        print(plain(found.sentence))
         print(found.advice)
     if found.code in ("unknown", "forgotten"):
         raise typer.Exit(3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -14,6 +15,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+#: All but tab and line feed.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Form(StrEnum):
@@ -39,16 +43,36 @@ def show(
     elif form is Form.JSON:
         print(json.dumps([dataclasses.asdict(row) for row in rows], default=_plain, ensure_ascii=False, indent=2))
     else:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in columns:
-            is_number = name.isupper() or name in NUMBER_COLUMNS
-            # An id that is broken in two cannot be copied.
-            no_wrap = is_number or name in WHOLE_COLUMNS
-            table.add_column(name, justify="right" if is_number else "left", overflow="fold", no_wrap=no_wrap)
-        for row in rows:
-            # As text: brackets in an error are no markup.
-            table.add_row(*(Text(cell(row)) for cell in columns.values()))
-        console().print(table)
+        print_table(_table(rows, columns))
+
+
+def print_table(table: Table) -> None:
+    """Print a table without the blanks that fill up its last column."""
+    screen = console()
+    with screen.capture() as printed:
+        screen.print(table)
+    print("\n".join(line.rstrip() for line in printed.get().splitlines()))
+
+
+def _table(rows: Sequence[Any], columns: dict[str, Callable[[Any], str]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=bool(columns.keys() & FREE_COLUMNS))
+    for name in columns:
+        if name in FREE_COLUMNS:
+            table.add_column(name, ratio=1, no_wrap=True, overflow="ellipsis")
+            continue
+        is_number = name.isupper() or name in NUMBER_COLUMNS
+        # An id that is broken in two cannot be copied.
+        no_wrap = is_number or name in WHOLE_COLUMNS
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold", no_wrap=no_wrap)
+    for row in rows:
+        # As text: brackets in an error are no markup.
+        table.add_row(*(Text(plain(cell(row))) for cell in columns.values()))
+    return table
+
+
+def plain(text: str) -> str:
+    """Show control characters of stored text instead of sending them to the terminal, which obeys them."""
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def console() -> Console:
@@ -60,7 +84,15 @@ NUMBER_COLUMNS = frozenset(
     {"ready", "delayed", "running", "stuck", "dead", "attempt", "oldest", "workers", "threads", "in/min", "out/min"}
     | {"mean run", "empty in", "needed", "pid", "sent", "silent", "memory", "up"}
 )
-WHOLE_COLUMNS = frozenset({"id", "state"})
+WHOLE_COLUMNS = frozenset({"id", "state", "moment"})
+#: Text of any length, which gets what is left of the line.
+FREE_COLUMNS = frozenset({"why", "runs"})
+#: From this width on a table may show more.
+WIDE = 125
+
+
+def is_wide() -> bool:
+    return console().width >= WIDE
 
 
 def print_json(value: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from callboard.cli.changes import DryRun, Reason, Yes, approve, operator, progress
-from callboard.cli.output import Form, console, count, duration, note, run_time, show
+from callboard.cli.output import Form, count, duration, is_wide, note, run_time, show
 from callboard.errors import NotFound
 from callboard.ops.queues import QueueView
 
@@ -13,8 +13,6 @@ app = typer.Typer(help="Queues: how they stand, pausing them, discarding what wa
 
 OUTPUT = typer.Option(Form.TABLE, "--output", "-o", help="table, json or ids")
 NAMES = typer.Argument(help="Names of queues")
-#: From this width on everything about a queue fits into one line.
-WIDE = 125
 #: A discard may take as long as a database needs for a batch on a bad day, s.
 BATCH_TIMEOUT_S = 60
 
@@ -56,7 +54,7 @@ def list_(output: Form = OUTPUT) -> None:
         rows = queues.list_queues(cursor)
     if not rows:
         raise NotFound("No queues are known yet. They come with the first worker or message: callboard work")
-    if output is Form.TABLE and console().width < WIDE:
+    if output is Form.TABLE and not is_wide():
         show(rows, NOW, output, id_of=lambda row: row.queue_name)
         print()
         show(rows, {"queue": NOW["queue"], **PACE}, output, id_of=lambda row: row.queue_name)

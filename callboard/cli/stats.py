@@ -17,14 +17,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from callboard.cli.output import Form, console, count, duration, run_time, show
+from callboard.cli.output import Form, count, duration, is_wide, print_table, run_time, show
 from callboard.cli.queues import empty_in
 from callboard.errors import CallboardError, InvalidRequest
 from callboard.ops.queues import QueueView
 
 REFRESH_S = 2.0
-#: Below this width the columns that can be missed are left out.
-WIDE = 110
 
 
 def stats(
@@ -35,7 +33,7 @@ def stats(
     if not watch:
         rows = _read()
         if output is Form.TABLE:
-            console().print(_table(rows, {}, is_wide=console().width >= WIDE))
+            print_table(_table(rows, {}, wide=is_wide()))
         else:
             show(rows, {}, output, id_of=lambda row: row.queue_name)
         return
@@ -68,7 +66,7 @@ def _watch(screen: Console) -> None:
                 trouble = str(error)
             first = first or {row.queue_name: row for row in rows}
             head = _head(time.monotonic() - began_clock, rows, first, trouble)
-            live.update(Group(head, _table(rows, before, is_wide=screen.width >= WIDE)), refresh=True)
+            live.update(Group(head, _table(rows, before, wide=is_wide())), refresh=True)
             before = {row.queue_name: row for row in rows}
             if _key_within(REFRESH_S) in ("q", "Q"):
                 return
@@ -89,13 +87,13 @@ def _change(rows: list[QueueView], first: dict[str, QueueView], name: str) -> st
     return f"{since:+,}"
 
 
-def _table(rows: list[QueueView], before: dict[str, QueueView], *, is_wide: bool) -> Table:
+def _table(rows: list[QueueView], before: dict[str, QueueView], *, wide: bool) -> Table:
     """Make the table; each change since the last look stands behind its figure."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("queue", overflow="ellipsis", no_wrap=True, max_width=24 if is_wide else 12)
+    table.add_column("queue", overflow="ellipsis", no_wrap=True, max_width=24 if wide else 12)
     narrow = ("ready", "", "running", "in/min", "out/min", "empty in", "dead", "")
-    wide = ("ready", "", "delayed", "running", "oldest", "in/min", "out/min", "mean run", "empty in", "needed")
-    for name in (*wide, "threads", "dead", "") if is_wide else narrow:
+    all_of_them = ("ready", "", "delayed", "running", "oldest", "in/min", "out/min", "mean run", "empty in", "needed")
+    for name in (*all_of_them, "threads", "dead", "") if wide else narrow:
         table.add_column(name, justify="left" if not name else "right", no_wrap=True, min_width=0 if name else 5)
     for row in rows:
         last = before.get(row.queue_name, row)
@@ -105,7 +103,7 @@ def _table(rows: list[QueueView], before: dict[str, QueueView], *, is_wide: bool
         )
         pace: list[str | Text] = [count(row.in_per_min), count(row.out_per_min)]
         cells: list[str | Text] = [*ready, count(row.running), *pace, empty_in(row), *dead]
-        if is_wide:
+        if wide:
             needed = "" if row.workers_needed is None else count(row.workers_needed)
             pace = [duration(row.oldest_ready_s), *pace, run_time(row.mean_run_s), empty_in(row), needed]
             cells = [*ready, count(row.delayed), count(row.running), *pace, count(row.threads), *dead]

@@ -11,10 +11,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from callboard.cli.output import Form, console, count, duration, print_json, show, size
+from callboard.cli.output import Form, console, count, duration, print_json, print_table, show, size
 from callboard.errors import CallboardError
 from callboard.ops.condition import DatabaseFigures, Level, Reason
 from callboard.ops.queues import QueueView
+from callboard.ops.wording import many
 from callboard.ops.workers import WorkerView
 
 EXIT_UNHEALTHY = 4
@@ -86,7 +87,7 @@ def _print_facts(found: Status) -> None:
     facts.add_column(overflow="fold")
     for name, text in _facts(found):
         facts.add_row(name, Text(text))
-    console().print(facts)
+    print_table(facts)
     print()
 
 
@@ -101,8 +102,8 @@ def _facts(found: Status) -> Iterator[tuple[str, str]]:
     threads, running = sum(worker.threads for worker in alive), sum(queue.running for queue in found.queues)
     yield (
         "workers",
-        f"{len(alive)} processes with {threads} threads; {running:,} messages run"
-        + (f"; {suspects} processes seem to be dead" if suspects else ""),
+        f"{many(len(alive), 'process')} with {many(threads, 'thread')}; {running:,} messages run"
+        + (f"; {suspects:,} more seem to be dead" if suspects else ""),
     )
     ready = sum(queue.ready for queue in found.queues)
     oldest = max((queue.oldest_ready_s or 0 for queue in found.queues), default=0)
@@ -116,7 +117,9 @@ def _print_verdict(found: Status) -> None:
     screen.print()
     screen.print(Text(found.level.value, style=f"bold {COLOURS[found.level]}"))
     for reason in found.reasons:
-        screen.print(Text.assemble((f"  {reason.sentence} ", COLOURS[reason.level]), (f"→ {reason.command}", "bold")))
+        line = Text.assemble((f"  {reason.sentence} ", COLOURS[reason.level]), (f"→ {reason.command}", "bold"))
+        # A command that is broken in two cannot be copied.
+        screen.print(line, soft_wrap=True)
 
 
 def health() -> None:

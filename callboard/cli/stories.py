@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from callboard.cli.output import console, run_time
+from callboard.cli.output import console, plain, print_table, run_time
 from callboard.ops.message_stories import MessageRecord, MessageStory
 from callboard.ops.wording import elapsed_s, moment, span
 
@@ -20,18 +20,18 @@ def print_story(story: MessageStory, *, has_all_tracebacks: bool) -> None:
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
     for name, text in _facts(story):
-        facts.add_row(name, Text(text))
-    screen.print(facts)
+        facts.add_row(name, Text(plain(text)))
+    print_table(facts)
     if story.runs:
         screen.print()
-        screen.print(_runs(story))
+        print_table(_runs(story))
     for change in story.changes:
         why = f": {change.reason}" if change.reason else ""
-        screen.print(Text(f"\n{change.action} by {change.operator} at {moment(change.changed_at)}{why}"))
+        screen.print(Text(plain(f"\n{change.action} by {change.operator} at {moment(change.changed_at)}{why}")))
     with_traceback = [run for run in story.runs if run.traceback]
     for run in with_traceback if has_all_tracebacks else with_traceback[-1:]:
         screen.print(Text(f"\nTraceback of attempt {run.attempt}{_generation(run.generation)}:", style="bold"))
-        print(run.traceback)
+        print(plain(run.traceback or ""))
     if len(with_traceback) > 1 and not has_all_tracebacks:
         screen.print(Text(f"\n{len(with_traceback) - 1} earlier ones: --traceback", style="dim"))
 
@@ -85,5 +85,5 @@ def _runs(story: MessageStory) -> Table:
             run.worker or "",
             error,
         )
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(plain(cell)) for cell in cells))
     return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from callboard.cli.output import Form, ago, count, duration, note, run_time, show, size
+from callboard.cli.output import Form, ago, count, duration, is_wide, note, run_time, show, size
 from callboard.errors import NotFound
 from callboard.ops.workers import WorkerView
 
@@ -33,6 +33,8 @@ def workers(output: Form = typer.Option(Form.TABLE, "--output", "-o", help="tabl
         "version": lambda row: row.version,
         "runs": _jobs,
     }
+    if output is Form.TABLE and not is_wide():
+        del columns["version"], columns["up"]
     show(rows, columns, output, id_of=lambda row: row.worker_id)
     if output is Form.TABLE and any(row.is_suspect for row in rows):
         note("! seems to be dead, frozen or cut off: its messages are taken back when that is certain.")

@@ -19,7 +19,7 @@ from callboard.ops.message_stories import (
 )
 from callboard.ops.overview import BEAT_OVERDUE_S, Pause, pause_of
 from callboard.ops.pace import QueuePace, queue_pace
-from callboard.ops.wording import elapsed_s, moment, span
+from callboard.ops.wording import elapsed_s, many, moment, span
 
 #: A message that lost so many workers runs alone, as it may be what killed them.
 ALONE_AFTER_LOST = 2
@@ -252,8 +252,8 @@ def _in_line(cursor: Any, record: MessageRecord, around: Surroundings) -> Explan
     place = {name: getattr(record, name) for name in ("queue_name", "priority", "available_at", "seq")}
     cursor.execute(sql("ops/message_ahead"), place)
     ahead: int = cursor.fetchone()[0]
-    busy = f"The {around.workers} worker processes that serve it have {around.threads} threads, of which "
-    busy += "all are busy" if around.running >= around.threads else f"{around.running} are busy"
+    serving = f"{many(around.threads, 'thread')} in {many(around.workers, 'worker process')} serve it"
+    busy = "all busy" if around.running >= around.threads else f"{around.running:,} of them busy"
     longest = f", the longest for {span(elapsed_s(around.longest_since))}" if around.longest_since else ""
     if ahead:
         pace = queue_pace(cursor).get(record.queue_name)
@@ -261,13 +261,12 @@ def _in_line(cursor: Any, record: MessageRecord, around: Surroundings) -> Explan
             "in_line",
             f"It is number {ahead + 1:,} of the ready messages of queue {record.queue_name}: {ahead:,} come before it "
             f"by priority and age. {_turn(ahead, pace)}",
-            f"{busy}{longest}. More of them help, unless the other side is the limit: callboard queues list",
+            f"{serving}, {busy}{longest}. More of them help, unless the other side is the limit: callboard queues list",
         )
     if around.running >= around.threads:
         return Explanation(
             "busy",
-            f"It is the next of queue {record.queue_name}, and all {around.threads} threads of the {around.workers} "
-            f"worker processes that serve it are busy{longest}.",
+            f"It is the next of queue {record.queue_name}; {serving}, {busy}{longest}.",
             "It starts when one comes free. See what they do: callboard workers",
         )
     waited_s = elapsed_s(record.available_at or record.enqueued_at)

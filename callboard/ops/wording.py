@@ -18,5 +18,11 @@ def moment(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def many(count: int, noun: str) -> str:
+    """Say how many of something: 1 process, 2 processes."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
 def elapsed_s(since: datetime, until: datetime | None = None) -> float:
     return ((until or datetime.now(UTC)) - since).total_seconds()

@@ -46,3 +46,9 @@ def kill_own_process(place: str, name: str) -> None:
 def refuse(place: str, name: str) -> None:
     """Fail for good."""
     raise PermanentError(f"There is no {name} in {place}.")
+
+
+@actor(queue_name="jobs")
+def rest(place: str, name: str, seconds: float) -> None:
+    """Take a while, without a trace."""
+    time.sleep(seconds)
