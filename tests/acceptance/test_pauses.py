@@ -74,6 +74,7 @@ def test_a_pause_holds_for_two_busy_processes_within_two_seconds_and_resume_star
     assert "paused until somebody resumes it" in status.stdout and "callboard queues resume jobs" in status.stdout
     # When he resumes it, then the doorbell wakes the workers, which would look in two minutes otherwise
     assert shell.run_callboard("queues", "resume", "jobs").stdout == "jobs\n"
+    wait_until(lambda: figures(db)[0] < left, 10)
     wait_until_done(count)
     actions = "SELECT action, count, reason FROM callboard.audit_log ORDER BY audit_id"
     assert db(actions) == [("queues pause", 1, "the disk is full"), ("queues resume", 1, None)]

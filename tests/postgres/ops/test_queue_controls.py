@@ -11,6 +11,7 @@ from callboard.errors import InvalidRequest, NotFound
 from callboard.ops.audit import Operator, list_changes
 from callboard.ops.overview import queue_figures
 from callboard.ops.queue_controls import discard_batch, pause_queues, plan_discard, resume_queues
+from tests.conftest import wait_until
 
 ANN = Operator("ann@host", "cli", "the mail server moves")
 
@@ -77,6 +78,21 @@ def test_resuming_returns_those_that_were_paused(cursor, scene):
         resume_queues(cursor, ["emails"], ANN)
     with pytest.raises(NotFound, match="Known queues"):
         resume_queues(cursor, ["email"], ANN)
+
+
+def test_resuming_rings_the_doorbell_with_its_commit(each_database_url, cursor, scene):
+    scene.actor()
+    pause_queues(cursor, ["emails"], ANN)
+    cursor.connection.commit()
+    ears = psycopg2.connect(each_database_url)
+    ears.autocommit = True
+    ears.cursor().execute("LISTEN callboard")
+    resume_queues(cursor, ["emails"], ANN)
+    ears.poll()
+    assert ears.notifies == []
+    cursor.connection.commit()
+    wait_until(lambda: ears.poll() or [ring.channel for ring in ears.notifies] == ["callboard"])
+    ears.close()
 
 
 def test_the_overview_for_people_with_a_prompt_shows_pauses(cursor, scene):
