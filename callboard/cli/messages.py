@@ -44,17 +44,19 @@ def list_(
     until: str = typer.Option(None, help="Sent until: a span such as 2h, or a moment"),
     where: str = typer.Option(None, metavar="JSONPATH", help="""Arguments match, as '$.to == "a@example.org"'"""),
     limit: int = typer.Option(50, min=1, max=10_000, help="Most rows"),
-    oldest: bool = typer.Option(False, "--oldest", help="Oldest first."),
+    oldest: bool = typer.Option(False, "--oldest", help="Oldest first; without --state only what has not ended."),
     output: Form = OUTPUT,
 ) -> None:
     """List messages wherever they are, by the moment of sending, newest first."""
     from callboard.app import get_pool
     from callboard.ops import messages, moments
 
+    # What has waited longest is asked for, not what the history forgets next.
+    all_states = (State.QUEUED, State.DELAYED, State.RUNNING) if oldest else tuple(State)
     wanted = MessageFilter(
         queue_name=queue,
         actor_name=actor,
-        states=tuple(state) or tuple(State),
+        states=tuple(state) or all_states,
         since=None if since is None else moments.parse_past(since, name="--since"),
         until=None if until is None else moments.parse_past(until, name="--until"),
         path=where,

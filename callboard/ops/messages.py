@@ -32,10 +32,10 @@ class State(StrEnum):
     DEAD = "dead"
 
 
-_WAITING = {State.QUEUED, State.DELAYED, State.RUNNING}
+_QUEUED = {State.QUEUED, State.DELAYED}
 #: The statement for each place and the states that it knows.
 _PLACES: dict[str, set[State]] = {
-    "ops/message_list_live": _WAITING,
+    "ops/message_list_live": {*_QUEUED, State.RUNNING},
     "ops/message_list_dead": {State.DEAD},
     "ops/message_list_ended": {State.DONE, State.DISCARDED},
 }
@@ -87,6 +87,10 @@ def list_messages(cursor: Any, wanted: MessageFilter, *, limit: int = 50, is_old
         "queue_name": wanted.queue_name,
         "actor_name": wanted.actor_name,
         "states": [str(state) for state in wanted.states],
+        "row_states": [
+            *(["queued"] if _QUEUED & set(wanted.states) else []),
+            *(["running"] if State.RUNNING in wanted.states else []),
+        ],
         "since": wanted.since,
         "until": wanted.until,
         "path": wanted.path,
@@ -139,7 +143,7 @@ def _moments_back(wanted: MessageFilter, *, is_oldest: bool) -> Iterator[datetim
     furthest = wanted.since or BEGINNING
     if not is_oldest:
         now = datetime.now(UTC)
-        spans = LOOKS_BACK[:1] if _WAITING & set(wanted.states) else LOOKS_BACK
+        spans = LOOKS_BACK[:1] if _QUEUED & set(wanted.states) else LOOKS_BACK
         yield from (now - span for span in spans if now - span > furthest)
     yield furthest
 

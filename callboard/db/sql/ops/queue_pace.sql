@@ -5,8 +5,14 @@
 WITH moved AS (
     SELECT queue_name, count(*) AS came, 0 AS gone, 0 AS runs, 0::float8 AS run_s
     FROM dramatiq.queue
-    WHERE state = 'queued' AND available_at > now() - make_interval(secs => %(window_s)s)
+    WHERE state = 'queued' AND available_at > now() - make_interval(secs => %(window_s)s) AND available_at <= now()
         AND enqueued_at > now() - make_interval(secs => %(window_s)s)
+    GROUP BY queue_name
+    UNION ALL
+    -- Apart, because all delayed messages must be looked at for this: where they are many, that takes the whole table.
+    SELECT queue_name, count(*), 0, 0, 0
+    FROM dramatiq.queue
+    WHERE state = 'queued' AND available_at > now() AND enqueued_at > now() - make_interval(secs => %(window_s)s)
     GROUP BY queue_name
     UNION ALL
     SELECT queue_name, count(*), 0, 0, 0
