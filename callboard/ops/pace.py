@@ -11,7 +11,7 @@ from callboard.db import sql
 WINDOW_S = 300.0
 #: Shorter windows, tried first: where a queue does thousands of messages a second, a few seconds tell its pace as well,
 #: and 5 minutes would be millions of rows to read.
-SHORT_WINDOWS_S = (10.0, 30.0, 90.0)
+SHORT_WINDOWS_S = (10.0, 60.0)
 #: So many ended messages in a short window are enough of a sample.
 SAMPLE_ENOUGH = 20_000
 

@@ -77,7 +77,7 @@ def test_a_fast_queue_is_sampled_over_a_shorter_window(cursor, scene, monkeypatc
     for _ in range(6):
         scene.done(ended_s=20)
     emails = view(cursor)
-    assert (emails.window_s, emails.out_per_min) == (30, 12)
+    assert (emails.window_s, emails.out_per_min) == (60, 6)
 
 
 def test_a_queue_without_runs_needs_nobody_knows_how_many(cursor, scene):
