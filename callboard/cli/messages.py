@@ -67,6 +67,12 @@ def list_(
         rows = messages.list_messages(cursor, wanted, limit=limit, is_oldest=oldest)
     if not rows:
         raise NotFound("No message matches.")
+    _print(rows, output)
+    if output is Form.TABLE and len(rows) == limit:
+        note(f"The first {limit} of them; --limit shows more.")
+
+
+def _print(rows: list[MessageLine], output: Form) -> None:
     columns = {
         "id": lambda row: row.message_id,
         "state": lambda row: row.state,
@@ -80,8 +86,6 @@ def list_(
     if output is Form.TABLE and not is_wide():
         columns = {name: columns[name] for name in ("id", "state", "actor", "moment", "why")}
     show(rows, columns, output, id_of=lambda row: row.message_id)
-    if output is Form.TABLE and len(rows) == limit:
-        note(f"The first {limit} of them; --limit shows more.")
 
 
 def _moment(line: MessageLine) -> str:
