@@ -245,6 +245,8 @@ class PostgresBroker(HookedBroker):
             self._close_worker_side()
 
     def _start(self, delivery: Delivery) -> None:
+        if delivery.has_waited_too_long:
+            self.release(delivery)
         if not delivery.start():
             raise SkipMessage("its lease was handed back")
         delivery.broker = self

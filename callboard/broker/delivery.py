@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Wait before a failed message that no middleware decided about runs again, s.
 UNDECIDED_WAIT_S = 10.0
+#: What was claimed longer ago does not start any more, s: its queue may be paused by now, and a pause holds within 2 s.
+#: The intake hands back what has waited for a second, but may itself wait for the database at that moment.
+START_WITHIN_S = 1.5
 #: Stands for a result that is not known yet; None is one.
 UNSET: Any = object()
 
@@ -145,6 +148,11 @@ class Delivery(MessageProxy):
     def is_waiting(self) -> bool:
         """Whether it is claimed but no thread has taken it up."""
         return self._started_clock is None and not self.is_ended
+
+    @property
+    def has_waited_too_long(self) -> bool:
+        """Whether it was claimed so long ago that it may not start here any more."""
+        return self.is_waiting and time.monotonic() - self.claimed_clock > START_WITHIN_S
 
     def start(self) -> bool:
         """Take the message up; False if it was handed back before."""

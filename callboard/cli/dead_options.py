@@ -27,7 +27,7 @@ Since = Annotated[str | None, typer.Option("--since", help="Only what died since
 Until = Annotated[str | None, typer.Option("--until", help="Only what died before: 2h, 7d, 2026-11-24T18:00.")]
 Where = Annotated[
     str | None,
-    typer.Option("--where", help="""Only messages that fit an SQL/JSON path: '$.kwargs.to == "ann@example.org"'."""),
+    typer.Option("--where", help="""Only those whose arguments fit a JSON path: '$.to == "ann@example.org"'."""),
 ]
 All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
 

@@ -15,10 +15,14 @@ from callboard.cli import (
     dead_habits,
     development,
     doctor,
+    messages,
+    queues,
     schedules,
     sending,
     serving,
+    stats,
     status,
+    workers,
 )
 from callboard.errors import CallboardError, ConfigurationError, InvalidRequest, NotFound
 
@@ -33,7 +37,11 @@ examples:
 
   callboard work                         # the workers, as WORKER_PROCESSES and JOB_CONCURRENCY say
 
-  callboard status                       # what waits, runs and died, queue by queue
+  callboard status                       # how everything is, and what to do about it
+
+  callboard queues pause emails --until 2h   # for all workers; callboard queues resume emails
+
+  callboard messages explain ID          # why is it not running?
 
   callboard dead groups                  # what failed for good, by cause
 
@@ -61,9 +69,16 @@ app.command("logs")(background.logs)
 app.command("list")(background.list_processes)
 app.add_typer(database.app, name="db")
 app.command("status")(status.status)
+app.command("stats")(stats.stats)
 app.command("health")(status.health)
 app.command("doctor")(doctor.doctor)
 app.command("audit")(audit.audit)
+app.add_typer(queues.app, name="queues")
+app.command("size")(queues.size)
+app.add_typer(messages.app, name="messages")
+# What they were called where people come from.
+app.add_typer(messages.app, name="jobs", hidden=True)
+app.command("workers")(workers.workers)
 app.add_typer(dead.app, name="dead")
 app.command("failed")(dead_habits.failed)
 app.command("retry")(dead_habits.retry)

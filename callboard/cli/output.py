@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -13,6 +14,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+#: All but tab and line feed.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Form(StrEnum):
@@ -38,16 +43,56 @@ def show(
     elif form is Form.JSON:
         print(json.dumps([dataclasses.asdict(row) for row in rows], default=_plain, ensure_ascii=False, indent=2))
     else:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in columns:
-            is_number = name.isupper() or name in NUMBER_COLUMNS
-            table.add_column(name, justify="right" if is_number else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(cell(row) for cell in columns.values()))
-        Console(width=None if sys.stdout.isatty() else 160).print(table)
+        print_table(_table(rows, columns))
 
 
-NUMBER_COLUMNS = frozenset({"ready", "delayed", "running", "stuck", "dead", "attempt", "oldest", "workers"})
+def print_table(table: Table) -> None:
+    """Print a table without the blanks that fill up its last column."""
+    screen = console()
+    with screen.capture() as printed:
+        screen.print(table)
+    print("\n".join(line.rstrip() for line in printed.get().splitlines()))
+
+
+def _table(rows: Sequence[Any], columns: dict[str, Callable[[Any], str]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=bool(columns.keys() & FREE_COLUMNS))
+    for name in columns:
+        if name in FREE_COLUMNS:
+            table.add_column(name, ratio=1, no_wrap=True, overflow="ellipsis")
+            continue
+        is_number = name.isupper() or name in NUMBER_COLUMNS
+        # An id that is broken in two cannot be copied.
+        no_wrap = is_number or name in WHOLE_COLUMNS
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold", no_wrap=no_wrap)
+    for row in rows:
+        # As text: brackets in an error are no markup.
+        table.add_row(*(Text(plain(cell(row))) for cell in columns.values()))
+    return table
+
+
+def plain(text: str) -> str:
+    """Show control characters of stored text instead of sending them to the terminal, which obeys them."""
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def console() -> Console:
+    """Return where tables are printed; 160 columns wide where nobody's terminal says otherwise."""
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+
+
+NUMBER_COLUMNS = frozenset(
+    {"ready", "delayed", "running", "stuck", "dead", "attempt", "oldest", "workers", "threads", "in/min", "out/min"}
+    | {"mean run", "empty in", "needed", "pid", "sent", "silent", "memory", "up"}
+)
+WHOLE_COLUMNS = frozenset({"id", "state", "moment"})
+#: Text of any length, which gets what is left of the line.
+FREE_COLUMNS = frozenset({"why", "runs"})
+#: From this width on a table may show more.
+WIDE = 125
+
+
+def is_wide() -> bool:
+    return console().width >= WIDE
 
 
 def print_json(value: Any) -> None:
@@ -67,6 +112,25 @@ def duration(seconds: float | None) -> str:
         if seconds < limit:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds / 86_400:.0f} d"
+
+
+def count(number: float) -> str:
+    """Say a number with its thousands apart; below ten with a decimal where it has one."""
+    return f"{number:,.1f}" if number < 10 and number != int(number) else f"{number:,.0f}"  # noqa: PLR2004 - one digit
+
+
+def size(size_bytes: int | None) -> str:
+    """Say a size in MB or GB."""
+    if size_bytes is None:
+        return ""
+    return f"{size_bytes / 1e6:,.0f} MB" if size_bytes < 1e9 else f"{size_bytes / 1e9:,.1f} GB"  # noqa: PLR2004 - units
+
+
+def run_time(seconds: float | None) -> str:
+    """Say how long a run took, short ones in ms."""
+    if seconds is None:
+        return ""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s" if seconds < 10 else duration(seconds)  # noqa: PLR2004 - units
 
 
 def _plain(value: Any) -> Any:

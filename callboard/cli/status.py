@@ -3,36 +3,123 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
-from callboard.cli.output import Form, duration, note, print_json, show
+from callboard.cli.output import Form, console, count, duration, print_json, print_table, show, size
 from callboard.errors import CallboardError
+from callboard.ops.condition import DatabaseFigures, Level, Reason
+from callboard.ops.queues import QueueView
+from callboard.ops.wording import many
+from callboard.ops.workers import WorkerView
 
 EXIT_UNHEALTHY = 4
+COLOURS = {Level.HEALTHY: "green", Level.WARNING: "yellow", Level.UNHEALTHY: "red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All that callboard status shows."""
+
+    level: Level
+    reasons: list[Reason]
+    schema_revision: str
+    answered_in_s: float
+    database: DatabaseFigures
+    workers: list[WorkerView]
+    queues: list[QueueView]
 
 
 def status(output: Form = typer.Option(Form.TABLE, "--output", "-o", help="table, json or ids")) -> None:
-    """Show each queue: what is ready, delayed, running, stuck and dead, and how many worker processes serve it."""
-    from callboard.app import get_pool
-    from callboard.ops import overview
+    """Show everything on one screen, and what is not as it should be. Exits 4 when unhealthy."""
+    found = _read()
+    if output is Form.JSON:
+        print_json(found)
+    else:
+        if output is Form.TABLE:
+            _print_facts(found)
+        show(found.queues, COLUMNS, output, id_of=lambda row: row.queue_name)
+        if output is Form.TABLE:
+            _print_verdict(found)
+    if found.level is Level.UNHEALTHY:
+        sys.exit(EXIT_UNHEALTHY)
 
-    with get_pool().cursor() as cursor:
-        queues = overview.queue_figures(cursor)
-        workers = overview.workers_alive(cursor)
-    columns = {
-        "queue": lambda row: row.queue_name,
-        "ready": lambda row: str(row.ready),
-        "delayed": lambda row: str(row.delayed),
-        "running": lambda row: str(row.running),
-        "stuck": lambda row: str(row.stuck),
-        "dead": lambda row: str(row.dead),
-        "oldest": lambda row: duration(row.oldest_ready_s),
-        "workers": lambda row: str(workers.get(row.queue_name, 0)),
-    }
-    show(queues, columns, output, id_of=lambda row: row.queue_name)
-    if output is Form.TABLE and not workers:
-        note("No worker process runs. Start some with: callboard work")
+
+COLUMNS = {
+    "queue": lambda row: row.queue_name,
+    "ready": lambda row: count(row.ready),
+    "delayed": lambda row: count(row.delayed),
+    "running": lambda row: count(row.running),
+    "stuck": lambda row: count(row.stuck),
+    "dead": lambda row: count(row.dead),
+    "oldest": lambda row: duration(row.oldest_ready_s),
+    "out/min": lambda row: count(row.out_per_min),
+    "workers": lambda row: count(row.workers),
+    "state": lambda row: "paused" if row.pause else "",
+}
+
+
+def _read() -> Status:
+    from callboard.app import get_pool
+    from callboard.db import schema
+    from callboard.ops import condition, queues, workers
+
+    with get_pool().connection() as connection, connection.cursor() as cursor:
+        began_clock = time.monotonic()
+        revision = schema.current_revision(connection) or "none"
+        answered_in_s = time.monotonic() - began_clock
+        schema.check_revision(connection)
+        database = condition.database_figures(cursor)
+        listed, processes = queues.list_queues(cursor), workers.list_workers(cursor)
+    reasons = condition.assess(database, listed, processes)
+    level = condition.level_of(reasons)
+    return Status(level, reasons, revision, answered_in_s, database, processes, listed)
+
+
+def _print_facts(found: Status) -> None:
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, text in _facts(found):
+        facts.add_row(name, Text(text))
+    print_table(facts)
+    print()
+
+
+def _facts(found: Status) -> Iterator[tuple[str, str]]:
+    database = found.database
+    connections = f"{database.connections} of {database.connections_max} connections"
+    answer = f"answered in {found.answered_in_s * 1000:.0f} ms"
+    about = (f"Postgres {database.version}", f"schema {found.schema_revision}", size(database.size_bytes), connections)
+    yield "database", ", ".join((*about, answer))
+    alive = [worker for worker in found.workers if not worker.is_suspect]
+    suspects = len(found.workers) - len(alive)
+    threads, running = sum(worker.threads for worker in alive), sum(queue.running for queue in found.queues)
+    yield (
+        "workers",
+        f"{many(len(alive), 'process')} with {many(threads, 'thread')}; {running:,} messages run"
+        + (f"; {suspects:,} more seem to be dead" if suspects else ""),
+    )
+    ready = sum(queue.ready for queue in found.queues)
+    oldest = max((queue.oldest_ready_s or 0 for queue in found.queues), default=0)
+    yield "waiting", f"{ready:,} ready" + (f", the oldest for {duration(oldest)}" if ready else "")
+    kept = sum(queue.dead for queue in found.queues)
+    yield "dead", f"{database.dead_last_hour:,} in the last hour, {kept:,} kept"
+
+
+def _print_verdict(found: Status) -> None:
+    screen = console()
+    screen.print()
+    screen.print(Text(found.level.value, style=f"bold {COLOURS[found.level]}"))
+    for reason in found.reasons:
+        line = Text.assemble((f"  {reason.sentence} ", COLOURS[reason.level]), (f"→ {reason.command}", "bold"))
+        # A command that is broken in two cannot be copied.
+        screen.print(line, soft_wrap=True)
 
 
 def health() -> None:

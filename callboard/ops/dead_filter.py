@@ -34,7 +34,7 @@ class DeadFilter:
     """Dead letters that fit every part that is given; without any part, all of them.
 
     group is a fingerprint; since and until bound the moment of death; where is an SQL/JSON path predicate on the
-    message, such as $.kwargs.to == "ann@example.org". Raises: InvalidRequest.
+    keyword arguments (positional ones are $args), such as $.to == "ann@example.org". Raises: InvalidRequest.
     """
 
     queue: str | None = None
@@ -134,12 +134,12 @@ def check_where(cursor: Any, which: DeadFilter) -> None:
     except psycopg2.errors.SingletonSqlJsonItemRequired:
         raise InvalidRequest(
             f"where {which.where!r} names a value and compares it with nothing. Write a condition, such as "
-            """$.kwargs.to == "ann@example.org" or exists($.kwargs.to)."""
+            """$.to == "ann@example.org" or exists($.to)."""
         ) from None
     except (psycopg2.DataError, psycopg2.ProgrammingError) as error:
         raise InvalidRequest(
             f"where {which.where!r} is no SQL/JSON path: {str(error.diag.message_primary).strip()}. "
-            """Write a condition on the message, such as $.kwargs.to == "ann@example.org"."""
+            """Write a condition on the arguments, such as $.to == "ann@example.org"."""
         ) from None
 
 

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from callboard.db import schema
 from callboard.errors import DatabaseUnavailable, SchemaOutdated
 from callboard.log import get_logger
-from callboard.ops.overview import QueueFigures, queue_figures
+from callboard.ops.overview import STUCK_MAX, QueueFigures, queue_figures
 from callboard.web.state import CurrentState, State
 
 log = get_logger(__name__)
@@ -22,8 +22,6 @@ router = APIRouter(prefix="/health", tags=["health"])
 
 #: How long the database may take to answer a probe, s.
 DATABASE_TIMEOUT_S = 2.0
-#: The old workers warned when more jobs than this were stuck.
-STUCK_MAX = 10
 
 
 @router.get("")
@@ -84,6 +82,9 @@ def _queue_view(queue: QueueFigures) -> dict[str, Any]:
         "failed": queue.dead,
         "stuck": queue.stuck,
         "oldest_ready_s": queue.oldest_ready_s,
+        # Not why and by whom: everybody may ask.
+        "paused": queue.pause is not None,
+        "paused_until": None if queue.pause is None or queue.pause.until is None else queue.pause.until.isoformat(),
     }
 
 

@@ -17,6 +17,7 @@ from callboard.db import Pool
 from callboard.errors import DatabaseUnavailable
 from callboard.log import get_logger
 from callboard.ops.overview import QueueFigures, queue_figures, workers_alive
+from callboard.ops.pace import queue_pace
 from callboard.web.access import require_token_or_loopback
 from callboard.web.state import CurrentState
 
@@ -50,7 +51,8 @@ class QueueGauges(Collector):
     def _ask(self) -> None:
         try:
             with self._pool.cursor(QUERY_TIMEOUT_S) as cursor:
-                self._gauges = _gauges(queue_figures(cursor), workers_alive(cursor))
+                needed = {name: pace.workers_needed for name, pace in queue_pace(cursor).items()}
+                self._gauges = _gauges(queue_figures(cursor), workers_alive(cursor), needed)
         except (DatabaseUnavailable, psycopg2.Error) as error:
             self._errors += 1
             if self._gauges or self._errors == 1:
@@ -59,14 +61,22 @@ class QueueGauges(Collector):
         self._asked_at = time.monotonic()
 
 
-def _gauges(figures: list[QueueFigures], workers: dict[str, int]) -> list[Metric]:
+def _gauges(figures: list[QueueFigures], workers: dict[str, int], needed: dict[str, float | None]) -> list[Metric]:
     depth = GaugeMetricFamily("callboard_queue_depth", "Messages by what they wait for.", labels=["queue", "state"])
     oldest = GaugeMetricFamily(
         "callboard_oldest_ready_seconds", "How long the oldest message that could run has waited.", labels=["queue"]
     )
     dead = GaugeMetricFamily("callboard_dead_letters_kept", "Dead letters in the database.", labels=["queue"])
     alive = GaugeMetricFamily("callboard_workers_alive", "Worker processes that serve the queue.", labels=["queue"])
+    need = GaugeMetricFamily(
+        "callboard_workers_needed", "Threads that are busy on average: arrival rate by mean run time.", labels=["queue"]
+    )
+    paused = GaugeMetricFamily("callboard_queue_paused", "1 while the queue is paused.", labels=["queue"])
     for queue in figures:
+        paused.add_metric([queue.queue_name], 0 if queue.pause is None else 1)
+        # Absent while messages come and none has ended yet: nobody knows how long one runs.
+        if (threads := needed.get(queue.queue_name, 0.0)) is not None:
+            need.add_metric([queue.queue_name], threads)
         for state in ("ready", "delayed", "running", "stuck"):
             depth.add_metric([queue.queue_name, state], getattr(queue, state))
         oldest.add_metric([queue.queue_name], queue.oldest_ready_s or 0)
@@ -74,7 +84,7 @@ def _gauges(figures: list[QueueFigures], workers: dict[str, int]) -> list[Metric
     # A queue that nobody serves shows a zero: an alert cannot fire on what is absent.
     for name in sorted({queue.queue_name for queue in figures} | workers.keys()):
         alive.add_metric([name], workers.get(name, 0))
-    return [depth, oldest, dead, alive]
+    return [depth, oldest, dead, alive, need, paused]
 
 
 @router.get("/metrics", dependencies=[Depends(require_token_or_loopback)], response_class=Response)

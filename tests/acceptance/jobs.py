@@ -73,3 +73,9 @@ def charge(place: str, name: str) -> None:
 
 def _look_up(prices: dict[str, str], name: str) -> float:
     return float(prices[f"{name}"])
+
+
+@actor(queue_name="jobs")
+def rest(place: str, name: str, seconds: float) -> None:
+    """Take a while, without a trace."""
+    time.sleep(seconds)

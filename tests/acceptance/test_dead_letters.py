@@ -120,7 +120,7 @@ def test_a_canary_that_nobody_runs_gives_up_and_says_what_to_look_at(shell, db):
 
 
 def test_one_is_put_back_with_other_arguments(shell, jobs, failures, db, wait_until_done):
-    id_ = shell.run_callboard("dead", "list", "--where", '$.kwargs.name == "A-7"', "-o", "ids").stdout.strip()
+    id_ = shell.run_callboard("dead", "list", "--where", '$.name == "A-7"', "-o", "ids").stdout.strip()
     (jobs.place / "fixed").touch()
     done = shell.run_callboard("dead", "retry", id_, "--kwargs", '{"name": "B-1"}')
     assert (done.returncode, done.stdout) == (0, f"{id_}\n")
@@ -169,7 +169,7 @@ def test_a_change_shows_its_count_and_asks(shell, db, verb):
         (["--died-of", "permament"], 2, "Did you mean 'permanent'?"),
         (["--group", "123"], 2, "is no fingerprint"),
         (["--group", "ffffffffffff"], 3, "No dead letter is of group"),
-        (["--where", "$.kwargs ="], 2, "is no SQL/JSON path: syntax error"),
+        (["--where", "$.to ="], 2, "is no SQL/JSON path: syntax error"),
         (["--since", "2999-01-01"], 2, "--since '2999-01-01' is still to come"),
         (["--until", "yesterday"], 2, "--until 'yesterday' is no moment"),
     ],

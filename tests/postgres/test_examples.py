@@ -140,16 +140,6 @@ def test_the_pause_on_the_page_pauses_and_its_end_ends_it(query):
     assert query(is_paused) == [(False,)]
 
 
-def test_the_discard_on_the_page_keeps_the_message_in_the_history(query, their_actors):
-    message = their_actors.activate_account.send("ann@shop.test")
-    text = (EXAMPLES.parent / "docs/troubleshooting.md").read_text(encoding="utf-8")
-    (discard,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
-    query(discard.replace("00000000-0000-0000-0000-000000000000", message.message_id))
-    assert query("SELECT count(*) FROM dramatiq.queue") == [(0,)]
-    kept = query("SELECT message_id::text, outcome FROM callboard.message_history")
-    assert kept == [(message.message_id, "discarded")]
-
-
 def test_an_actor_of_your_own_runs_beside_ours(query, their_actors, tmp_path):
     query("INSERT INTO accounts VALUES ('ann@shop.test', 'Ann')")
     known = their_actors.activate_account.send("ann@shop.test")

@@ -40,10 +40,14 @@ def names_of(rows: list[list[str]], column: int = 0) -> list[str]:
     return [name for row in rows for name in re.findall(r"`([^`]+)`", row[column])]
 
 
-def commands() -> dict[str, Any]:
+def commands(*, has_aliases: bool = False) -> dict[str, Any]:
+    """Return every command by its full name; groups that are hidden are other names of groups that are not."""
+
     def walk(command: Any, path: tuple[str, ...] = ()) -> Any:
         for name, child in getattr(command, "commands", {}).items():
-            yield from walk(child, (*path, name))
+            is_alias = child.hidden and hasattr(child, "commands")
+            if has_aliases or not is_alias:
+                yield from walk(child, (*path, name))
         if not hasattr(command, "commands"):
             yield " ".join(path), command
 

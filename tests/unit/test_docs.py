@@ -27,7 +27,7 @@ def mentions_of_callboard(text: str) -> set[str]:
 
 @PAGE
 def test_every_command_on_a_page_exists(page):
-    known = commands()
+    known = commands(has_aliases=True)
     groups = {name.split()[0] for name in known if " " in name}
     for mention in mentions_of_callboard(page.read_text(encoding="utf-8")):
         words = mention.split()

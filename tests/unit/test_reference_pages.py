@@ -96,7 +96,7 @@ def instruments() -> dict[str, tuple[str, set[str]]]:
 def gauges() -> dict[str, tuple[str, set[str]]]:
     queue = QueueFigures("emails", 1, 1, 1, 1, 1.0, 1)
     collector = QueueGauges(SimpleNamespace())  # type: ignore[arg-type]
-    collector._asked_at, collector._gauges = float("inf"), _gauges([queue], {"emails": 1})
+    collector._asked_at, collector._gauges = float("inf"), _gauges([queue], {"emails": 1}, {"emails": 0.5})
     return {
         family.name + ("_total" if family.type == "counter" else ""): (family.type, set(family.samples[0].labels))
         for family in collector.collect()

@@ -15,6 +15,7 @@ import pytest
 
 from callboard.db import Pool, sql
 from callboard.ops.audit import Operator
+from tests.postgres.ops.scene import Scene
 
 ANN = Operator("ann@host", "cli", "the mail server is back")
 BOB = Operator("bob@host", "cli")
@@ -50,6 +51,11 @@ def cursor(each_database_url: str) -> Iterator[Any]:
     with connection.cursor() as cursor:
         yield cursor
     connection.close()
+
+
+@pytest.fixture
+def scene(cursor: Any) -> Scene:
+    return Scene(cursor)
 
 
 @pytest.fixture

@@ -1,18 +1,9 @@
 from __future__ import annotations
 
-import psycopg2
 import pytest
 
 from callboard.errors import InvalidRequest
 from callboard.ops.audit import Operator, list_changes, operator_of_shell, record
-
-
-@pytest.fixture
-def cursor(each_database_url):
-    connection = psycopg2.connect(each_database_url)
-    with connection.cursor() as cursor:
-        yield cursor
-    connection.close()
 
 
 def test_a_change_is_kept_with_who_what_how_much_and_why(cursor):

@@ -267,7 +267,7 @@ def test_a_purged_letter_and_its_attempts_are_gone_for_good(transactions, db, bu
 def test_a_broken_path_changes_nothing(transactions, db, bury, change):
     bury()
     with pytest.raises(InvalidRequest, match="is no SQL/JSON path"):
-        change(transactions, DeadFilter(where="$.kwargs ="), ANN)
+        change(transactions, DeadFilter(where="$.to ="), ANN)
     assert db("SELECT count(*) FROM callboard.dead_letters") == [(1,)]
 
 

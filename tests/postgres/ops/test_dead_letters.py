@@ -56,9 +56,9 @@ def test_a_list_shows_no_arguments_and_no_addresses(cursor, bury):
         {"group": "unknown"},
         {"since": datetime(2026, 11, 1, tzinfo=UTC)},
         {"until": datetime(2026, 1, 2, tzinfo=UTC)},
-        {"where": '$.kwargs.to == "bob@example.org"'},
-        {"where": "exists($.kwargs.order) && $.kwargs.order > 9 "},
-        {"where": '$.kwargs.to like_regex "^bob@" '},
+        {"where": '$.to == "bob@example.org"'},
+        {"where": "exists($.order) && $.order > 9 "},
+        {"where": '$.to like_regex "^bob@" '},
     ],
 )
 def test_each_part_of_a_filter_takes_what_fits_it_alone(cursor, bury, part):
@@ -146,12 +146,12 @@ def test_a_name_that_does_not_exist_is_not_nothing(*, cursor, bury, db, look, pa
 @pytest.mark.parametrize(
     ("where", "says"),
     [
-        ("$.kwargs.to = 5 =", "at or near"),
+        ("$.to = 5 =", "at or near"),
         ("kwargs", "at end of jsonpath input"),
-        ('$.kwargs.to == "unclosed', "unterminated|at or near|end of"),
-        ("$.kwargs.to == $who", "who"),
-        ("$.kwargs.to", "names a value and compares it with nothing"),
-        ('$.kwargs.to like_regex "("', "is no SQL/JSON path"),
+        ('$.to == "unclosed', "unterminated|at or near|end of"),
+        ("$.to == $who", "who"),
+        ("$.to", "names a value and compares it with nothing"),
+        ('$.to like_regex "("', "is no SQL/JSON path"),
         ("'; DROP TABLE callboard.dead_letters; --", "is no SQL/JSON path"),
     ],
 )
@@ -170,7 +170,7 @@ def test_a_broken_path_is_a_sentence_that_shows_the_place(transactions, bury, wh
 def test_a_path_that_fits_no_message_does_not_fail_on_odd_ones(cursor, bury):
     for stored in ([1, 2], "text", None, {"kwargs": [1]}):
         bury(stored=stored)
-    for where in ('$.kwargs.to.a[3] == "x"', "strict $.kwargs.b[5] == 1", "$.kwargs.to.double() > 5"):
+    for where in ('$.to.a[3] == "x"', "strict $.b[5] == 1", "$.to.double() > 5"):
         assert count_dead(cursor, DeadFilter(where=where)) == 0
 
 

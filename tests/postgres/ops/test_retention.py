@@ -176,7 +176,7 @@ def test_a_batch_that_takes_too_long_is_made_smaller_and_a_stuck_table_stops_no_
 def test_a_dead_letter_that_an_operator_works_on_is_left_for_the_next_time(rows, purge, each_database_url):
     taken, free = rows.dead(91), rows.dead(92)
     with contextlib.closing(psycopg2.connect(each_database_url)) as operator, operator.cursor() as cursor:
-        cursor.execute(sql("ops/retry_dead"), {"message_ids": [taken]})
+        cursor.execute(sql("ops/dead_retry"), {"message_ids": [taken], "generations": [0]})
         purged = purge()
         operator.commit()
     assert purged.counts["dead_letters"] == 1 and purged.is_finished

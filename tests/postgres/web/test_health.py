@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from datetime import datetime
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from callboard.db import Pool
@@ -70,6 +71,30 @@ def test_the_health_of_queues_counts_what_waits_failed_and_is_stuck(api, connect
     assert health["queues"]["payments"]["failed"] == 1
 
 
+PAUSE = """
+    INSERT INTO callboard.queue_controls (queue_name, is_paused, paused_until, reason, changed_by) VALUES
+        ('emails', true, '2999-01-01', 'secret', 'ann@host'), ('reports', true, now() - interval '1 second', NULL, NULL)
+"""
+
+
+HISTORY = """
+    INSERT INTO callboard.message_history (
+        message_id, outcome, queue_name, message, priority, attempt, retries, lost_workers, generation, enqueued_at,
+        available_at, started_at)
+    SELECT gen_random_uuid(), 'done', 'payments', '{}', 0, 1, 0, 0, 0, now(), now(), now() - interval '10 s'
+    FROM generate_series(1, 30)
+"""
+
+
+def test_the_health_of_queues_tells_pauses_but_not_why(api, connection):
+    connection.cursor().execute(QUEUE + PAUSE)
+    answer = api.get("/health/queue", token=None)
+    queues = answer.json()["queues"]
+    assert (queues["emails"]["paused"], queues["emails"]["paused_until"][:10]) == (True, "2999-01-01")
+    assert (queues["reports"]["paused"], queues["reports"]["paused_until"]) == (False, None)
+    assert "secret" not in answer.text and "ann@host" not in answer.text
+
+
 def test_more_than_ten_stuck_messages_are_a_warning(api, connection):
     for _ in range(4):
         connection.cursor().execute(
@@ -92,6 +117,15 @@ def test_metrics_show_the_queues(api, connection):
     assert shown["callboard_dead_letters_kept", "payments"] == 1
     assert (shown["callboard_workers_alive", "emails"], shown["callboard_workers_alive", "reports"]) == (1, 0)
     assert shown["callboard_scrape_errors_total",] == 0
+
+
+def test_metrics_show_the_threads_that_are_needed_and_the_pauses(api, connection):
+    connection.cursor().execute(f"{QUEUE}; {PAUSE}; {HISTORY}")
+    shown = samples(api)
+    assert (shown["callboard_queue_paused", "emails"], shown["callboard_queue_paused", "payments"]) == (1, 0)
+    assert shown["callboard_workers_needed", "payments"] == pytest.approx(30 / 300 * 10, rel=0.05)
+    # Messages came and none has ended: nobody knows
+    assert ("callboard_workers_needed", "emails") not in shown
 
 
 def test_with_the_database_away_the_gauges_are_absent_and_the_error_counted(make_api):

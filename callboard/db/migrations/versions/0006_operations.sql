@@ -37,6 +37,27 @@ CREATE INDEX audit_log_changed_idx ON callboard.audit_log (changed_at);
 
 ALTER TABLE callboard.workers ADD COLUMN rss_bytes bigint;
 
+-- Who paused or resumed the queue.
+ALTER TABLE callboard.queue_controls ADD COLUMN changed_by text;
+
+CREATE OR REPLACE VIEW callboard.queue_overview AS
+SELECT
+    live.queue_name, live.ready, live.delayed, live.running, live.oldest_ready_at,
+    control.queue_name IS NOT NULL AS is_paused, control.paused_until, control.reason AS pause_reason
+FROM (
+    SELECT
+        queue_name,
+        count(*) FILTER (WHERE state = 'queued' AND available_at <= now()) AS ready,
+        count(*) FILTER (WHERE state = 'queued' AND available_at > now()) AS delayed,
+        count(*) FILTER (WHERE state = 'running') AS running,
+        min(available_at) FILTER (WHERE state = 'queued' AND available_at <= now()) AS oldest_ready_at
+    FROM dramatiq.queue
+    GROUP BY queue_name
+) AS live
+LEFT JOIN callboard.queue_controls AS control
+    ON control.queue_name = live.queue_name AND control.is_paused
+    AND (control.paused_until IS NULL OR control.paused_until > now());
+
 -- Every worker process that ever registered: whoever reads an attempt wants its machine, not a number that is gone.
 CREATE TABLE callboard.worker_history (
     worker_id uuid PRIMARY KEY,

@@ -15,4 +15,6 @@ WHERE (%(ids)s::uuid[] IS NULL OR message_id = ANY(%(ids)s::uuid[]))
         OR (%(group)s::text = 'unknown' AND fingerprint IS NULL))
     AND (%(since)s::timestamptz IS NULL OR died_at >= %(since)s::timestamptz)
     AND (%(until)s::timestamptz IS NULL OR died_at < %(until)s::timestamptz)
-    AND (%(where)s::text IS NULL OR message @@ %(where)s::jsonpath)
+    -- Over the keyword arguments; positional ones are $args.
+    AND (%(where)s::text IS NULL OR jsonb_path_match(
+        message -> 'kwargs', %(where)s::jsonpath, jsonb_build_object('args', message -> 'args'), true))

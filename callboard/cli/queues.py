@@ -1,0 +1,143 @@
+"""callboard queues: how they stand, pausing them, discarding what waits in one."""
+
+from __future__ import annotations
+
+import typer
+
+from callboard.cli.changes import DryRun, Reason, Yes, approve, operator, progress
+from callboard.cli.output import Form, count, duration, is_wide, note, run_time, show
+from callboard.errors import NotFound
+from callboard.ops.queues import QueueView
+
+app = typer.Typer(help="Queues: how they stand, pausing them, discarding what waits in one.", no_args_is_help=True)
+
+OUTPUT = typer.Option(Form.TABLE, "--output", "-o", help="table, json or ids")
+NAMES = typer.Argument(help="Names of queues")
+#: A discard may take as long as a database needs for a batch on a bad day, s.
+BATCH_TIMEOUT_S = 60
+
+NOW = {
+    "queue": lambda row: row.queue_name,
+    "ready": lambda row: count(row.ready),
+    "delayed": lambda row: count(row.delayed),
+    "running": lambda row: count(row.running),
+    "oldest": lambda row: duration(row.oldest_ready_s),
+    "dead": lambda row: count(row.dead),
+    "workers": lambda row: count(row.workers),
+    "threads": lambda row: count(row.threads),
+}
+PACE = {
+    "in/min": lambda row: count(row.in_per_min),
+    "out/min": lambda row: count(row.out_per_min),
+    "mean run": lambda row: run_time(row.mean_run_s),
+    "empty in": lambda row: empty_in(row),  # noqa: PLW0108 - it comes below
+    "needed": lambda row: "" if row.workers_needed is None else count(row.workers_needed),
+}
+
+
+def empty_in(queue: QueueView) -> str:
+    """Say when nothing will be ready any more."""
+    if queue.pause is not None:
+        return "paused"
+    if queue.ready == 0:
+        return ""
+    return "never" if queue.empty_in_s is None else duration(queue.empty_in_s)
+
+
+@app.command("list")
+def list_(output: Form = OUTPUT) -> None:
+    """Show each queue: what waits and runs, how fast it goes, the threads it needs and has, and its pause."""
+    from callboard.app import get_pool
+    from callboard.ops import queues
+
+    with get_pool().cursor() as cursor:
+        rows = queues.list_queues(cursor)
+    if not rows:
+        raise NotFound("No queues are known yet. They come with the first worker or message: callboard work")
+    if output is Form.TABLE and not is_wide():
+        show(rows, NOW, output, id_of=lambda row: row.queue_name)
+        print()
+        show(rows, {"queue": NOW["queue"], **PACE}, output, id_of=lambda row: row.queue_name)
+    else:
+        show(rows, {**NOW, **PACE}, output, id_of=lambda row: row.queue_name)
+    if output is Form.TABLE:
+        note(f"\nPace: of the last {duration(rows[0].window_s)}. needed: threads that are busy with what comes.")
+        note_pauses(rows)
+
+
+def note_pauses(rows: list[QueueView]) -> None:
+    """Say which queues are paused, until when, by whom and why."""
+    for row in rows:
+        if row.pause is not None:
+            note(f"{row.queue_name} is {row.pause.text}")
+
+
+@app.command()
+def pause(
+    names: list[str] = NAMES,
+    until: str = typer.Option(None, help="End of the pause: a span such as 2h, or a moment; else until resumed"),
+    reason: Reason = None,
+    force: bool = typer.Option(False, "--force", help="Also a queue that nothing knows of yet."),
+) -> None:
+    """Pause queues for all workers: within 2 s they start nothing of them. What runs is finished."""
+    from callboard.app import get_pool
+    from callboard.ops import moments, queue_controls
+
+    end = None if until is None else moments.parse_future(until, name="--until")
+    with get_pool().cursor() as cursor:
+        paused = queue_controls.pause_queues(cursor, names, operator(reason), until=end, is_new_allowed=force)
+    for name in paused:
+        print(name)
+    note(f"Paused {'until resumed' if end is None else f'until {end:%Y-%m-%d %H:%M:%S %Z}'}: {', '.join(paused)}.")
+
+
+@app.command()
+def resume(names: list[str] = NAMES, reason: Reason = None) -> None:
+    """Resume paused queues; their messages start at once."""
+    from callboard.app import get_pool
+    from callboard.ops import queue_controls
+
+    with get_pool().cursor() as cursor:
+        resumed = queue_controls.resume_queues(cursor, names, operator(reason))
+    for name in resumed:
+        print(name)
+    if others := sorted(set(names) - set(resumed)):
+        note(f"Not paused before: {', '.join(others)}.")
+    note(f"Resumed: {', '.join(resumed)}.")
+
+
+@app.command()
+def discard(
+    name: str = typer.Argument(help="Name of a queue"), yes: Yes = False, dry_run: DryRun = False, reason: Reason = None
+) -> None:
+    """Throw away what waits in a queue, ready or delayed; the history keeps it as discarded. What runs is finished."""
+    from callboard.app import get_pool
+    from callboard.ops import queue_controls
+
+    pool = get_pool()
+    with pool.cursor() as cursor:
+        plan = queue_controls.plan_discard(cursor, name)
+    if not approve(plan.count, f"waiting messages of queue {name} will be discarded", yes=yes, dry_run=dry_run):
+        return
+    who = operator(reason)
+    with progress("discarding", plan.count) as advance:
+        while not plan.is_complete:
+            before = plan.discarded
+            with pool.cursor(BATCH_TIMEOUT_S) as cursor:
+                plan = queue_controls.discard_batch(cursor, plan, who)
+            advance(plan.discarded - before)
+    print(plan.discarded)
+    note(f"{plan.discarded} messages of queue {name} were discarded.")
+    if plan.discarded < plan.count:
+        note(f"{plan.count - plan.discarded} had started or ended meanwhile.")
+
+
+def size(
+    queue: str = typer.Argument(None, help="Name of a queue; without it, all"),
+) -> None:
+    """Print how many messages wait or run."""
+    from callboard.app import get_pool
+    from callboard.ops import queues
+
+    with get_pool().cursor() as cursor:
+        print(queues.queue_size(cursor, queue))

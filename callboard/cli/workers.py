@@ -1,0 +1,46 @@
+"""callboard workers: the worker processes and what they run."""
+
+from __future__ import annotations
+
+import typer
+
+from callboard.cli.output import Form, ago, count, duration, is_wide, note, run_time, show, size
+from callboard.errors import NotFound
+from callboard.ops.workers import WorkerView
+
+#: Messages of a process that a table names.
+JOBS_SHOWN = 3
+
+
+def workers(output: Form = typer.Option(Form.TABLE, "--output", "-o", help="table, json or ids")) -> None:
+    """Show the worker processes: where they are, what they run and for how long, and which seem to be dead."""
+    from callboard.app import get_pool
+    from callboard.ops.workers import list_workers
+
+    with get_pool().cursor() as cursor:
+        rows = list_workers(cursor)
+    if not rows:
+        raise NotFound("No worker process runs. Start some with: callboard work")
+    columns = {
+        "host": lambda row: row.hostname,
+        "pid": lambda row: str(row.pid),
+        "queues": lambda row: " ".join(row.queues),
+        "threads": lambda row: count(row.threads),
+        "running": lambda row: count(row.running),
+        "up": lambda row: ago(row.started_at),
+        "silent": lambda row: duration(row.silent_s) + (" !" if row.is_suspect else ""),
+        "memory": lambda row: size(row.rss_bytes),
+        "version": lambda row: row.version,
+        "runs": _jobs,
+    }
+    if output is Form.TABLE and not is_wide():
+        del columns["version"], columns["up"]
+    show(rows, columns, output, id_of=lambda row: row.worker_id)
+    if output is Form.TABLE and any(row.is_suspect for row in rows):
+        note("! seems to be dead, frozen or cut off: its messages are taken back when that is certain.")
+
+
+def _jobs(worker: WorkerView) -> str:
+    shown = [f"{job.actor_name or job.queue_name} {run_time(job.run_s)}" for job in worker.jobs[:JOBS_SHOWN]]
+    more = worker.running - len(shown)
+    return ", ".join(shown) + (f", {more} more" if more > 0 else "")

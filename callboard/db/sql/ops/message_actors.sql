@@ -1,0 +1,2 @@
+-- List the names of the actors that workers have registered.
+SELECT actor_name FROM callboard.actors ORDER BY actor_name

@@ -1,0 +1,15 @@
+-- List dead letters that died at or after looked_back_to, newest first unless is_oldest. Uses dead_letters_died_idx.
+SELECT
+    message_id::text, 'dead', queue_name, actor_name, priority, attempt, enqueued_at, died_at,
+    concat_ws(': ', reason, error_class, split_part(left(error_message, 200), E'\n', 1))
+FROM callboard.dead_letters
+WHERE died_at >= %(looked_back_to)s::timestamptz AND enqueued_at >= %(looked_back_to)s::timestamptz
+    AND 'dead' = ANY(%(states)s)
+    AND (%(queue_name)s::text IS NULL OR queue_name = %(queue_name)s)
+    AND (%(actor_name)s::text IS NULL OR actor_name = %(actor_name)s)
+    AND (%(since)s::timestamptz IS NULL OR enqueued_at >= %(since)s)
+    AND (%(until)s::timestamptz IS NULL OR enqueued_at <= %(until)s)
+    AND (%(path)s::jsonpath IS NULL OR coalesce(jsonb_path_query_first(
+        message -> 'kwargs', %(path)s, jsonb_build_object('args', message -> 'args'), true) NOT IN ('false', 'null'), false))
+ORDER BY CASE WHEN %(is_oldest)s THEN enqueued_at END, enqueued_at DESC
+LIMIT %(limit)s

@@ -1,0 +1,159 @@
+"""Messages: finding them by what is known of them, wherever they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import psycopg2
+
+from callboard.db import sql
+from callboard.errors import InvalidRequest, NotFound
+from callboard.ops.queues import require_known
+
+#: How far back the newest messages are looked for, further and further until enough are found. Only the first where
+#: waiting ones are wanted too: each look at those costs as much as any other.
+LOOKS_BACK = (timedelta(minutes=10), timedelta(hours=1), timedelta(hours=12), timedelta(days=10))
+#: Before anything was sent; Postgres takes it, and '-infinity' would not come back as a datetime.
+BEGINNING = datetime(1, 1, 2, tzinfo=UTC)
+
+
+class State(StrEnum):
+    """Where a message is; queued means ready to run, delayed that its moment is still to come."""
+
+    QUEUED = "queued"
+    DELAYED = "delayed"
+    RUNNING = "running"
+    DONE = "done"
+    DISCARDED = "discarded"
+    DEAD = "dead"
+
+
+_QUEUED = {State.QUEUED, State.DELAYED}
+#: The statement for each place and the states that it knows.
+_PLACES: dict[str, set[State]] = {
+    "ops/message_list_live": {*_QUEUED, State.RUNNING},
+    "ops/message_list_dead": {State.DEAD},
+    "ops/message_list_ended": {State.DONE, State.DISCARDED},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFilter:
+    """What a list is narrowed down to; None does not narrow.
+
+    since and until are about the moment of sending. path is an SQL/JSON path over the keyword arguments, with the
+    positional ones as $args: '$.to == "a@example.org"', '$.context.order_id', '$args[0] == 17'. A message matches when
+    the path finds something that is neither false nor null.
+    """
+
+    queue_name: str | None = None
+    actor_name: str | None = None
+    states: Sequence[State] = tuple(State)
+    since: datetime | None = None
+    until: datetime | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageLine:
+    """A message as lists show it.
+
+    state_at is when it may run (queued, delayed), when it was claimed (running) or when it ended.
+    """
+
+    message_id: str
+    state: str
+    queue_name: str
+    actor_name: str | None
+    priority: int
+    attempt: int
+    enqueued_at: datetime
+    state_at: datetime | None
+    #: Why it waits or died.
+    note: str | None
+
+
+def list_messages(cursor: Any, wanted: MessageFilter, *, limit: int = 50, is_oldest: bool = False) -> list[MessageLine]:
+    """Return messages that match, by the moment of sending, newest first unless is_oldest.
+
+    Raises: InvalidRequest for a path that is none, NotFound where a queue or actor is unknown and so nothing matches.
+    """
+    check_path(cursor, wanted.path)
+    parameters = {
+        "queue_name": wanted.queue_name,
+        "actor_name": wanted.actor_name,
+        "states": [str(state) for state in wanted.states],
+        "row_states": [
+            *(["queued"] if _QUEUED & set(wanted.states) else []),
+            *(["running"] if State.RUNNING in wanted.states else []),
+        ],
+        "since": wanted.since,
+        "until": wanted.until,
+        "path": wanted.path,
+        "limit": limit,
+        "is_oldest": is_oldest,
+    }
+    found: list[MessageLine] = []
+    for moment in _moments_back(wanted, is_oldest=is_oldest):
+        found = _gather(cursor, parameters, moment)
+        if len(found) >= limit:
+            break
+    if not found:
+        _explain_nothing(cursor, wanted)
+    return found
+
+
+def check_path(cursor: Any, path: str | None) -> None:
+    """Raise InvalidRequest where a path over the arguments is none."""
+    if path is None:
+        return
+    try:
+        cursor.execute("SELECT %s::jsonpath", (path,))
+    except (psycopg2.DataError, psycopg2.ProgrammingError, ValueError) as error:
+        said = str(error).strip().splitlines()[0]
+        raise InvalidRequest(
+            f"{path!r} is no JSON path ({said}). It looks through the keyword arguments, positional ones are $args: "
+            """'$.to == "a@example.org"', '$.context.order_id', '$args[0] == 17'."""
+        ) from error
+
+
+def _gather(cursor: Any, parameters: dict[str, Any], moment: datetime) -> list[MessageLine]:
+    """Return the messages sent since a moment, from every place that may hold some of the wanted states."""
+    found: list[MessageLine] = []
+    is_oldest, limit = parameters["is_oldest"], parameters["limit"]
+    for name, states in _PLACES.items():
+        if not states & set(parameters["states"]):
+            continue
+        if len(found) == limit and not is_oldest:
+            # What is older than the last of these would not be shown.
+            moment = max(moment, found[-1].enqueued_at)
+        cursor.execute(sql(name), {**parameters, "looked_back_to": moment})
+        found += [MessageLine(*row) for row in cursor.fetchall()]
+        found.sort(key=lambda line: line.enqueued_at, reverse=not is_oldest)
+        del found[limit:]
+    return found
+
+
+def _moments_back(wanted: MessageFilter, *, is_oldest: bool) -> Iterator[datetime]:
+    """Yield the moments to look back to; the last one is as far as it goes."""
+    furthest = wanted.since or BEGINNING
+    if not is_oldest:
+        now = datetime.now(UTC)
+        spans = LOOKS_BACK[:1] if _QUEUED & set(wanted.states) else LOOKS_BACK
+        yield from (now - span for span in spans if now - span > furthest)
+    yield furthest
+
+
+def _explain_nothing(cursor: Any, wanted: MessageFilter) -> None:
+    if wanted.queue_name is not None:
+        require_known(cursor, [wanted.queue_name])
+    if wanted.actor_name is not None:
+        cursor.execute(sql("ops/message_actors"))
+        known = [row[0] for row in cursor.fetchall()]
+        if wanted.actor_name not in known:
+            names = ", ".join(known) if known else "none has registered yet"
+            raise NotFound(f"No worker knows an actor {wanted.actor_name!r}. Known actors: {names}.")
