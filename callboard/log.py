@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -142,14 +143,20 @@ def _add_fields(_logger: Any, _method: str, event: Event) -> Event:
 
 def _redact(_logger: Any, _method: str, event: Event) -> Event:
     for key in event:
-        if SECRET_FIELDS.search(key):
+        if _is_secret(key):
             event[key] = "***"
     return event
 
 
+@lru_cache(1024)
+def _is_secret(key: str) -> bool:
+    # Fields are the same few on every line, and looking each up anew takes a sixth of the line's time.
+    return SECRET_FIELDS.search(key) is not None
+
+
 def _mask(_logger: Any, _method: str, event: Event) -> Event:
     for key, value in event.items():
-        if isinstance(value, str):
+        if isinstance(value, str) and "@" in value:
             event[key] = mask_addresses(value)
     return event
 
