@@ -17,7 +17,7 @@ from typing import Any
 
 from dramatiq import Actor, Message
 from dramatiq.errors import QueueJoinTimeout
-from dramatiq.middleware import Middleware, SkipMessage
+from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
 from dramatiq.results import Results
 
 from callboard.broker.consumer import PostgresConsumer
@@ -133,7 +133,12 @@ class PostgresBroker(HookedBroker):
             retries = message.options.get("retries", delivery.retries + 1)
             delivery.decision = Decision(Outcome.RETRY, wait_s=(delay or 0) / 1000, retries=retries)
             return message
-        self.emit_before("enqueue", message, delay)
+        try:
+            self.emit_before("enqueue", message, delay)
+        except MiddlewareError as error:
+            if delivery is not None and delivery.takes_effects and not delivery.has_failed:
+                delivery.end_as_invalid(error)
+            raise
         if delivery is not None and delivery.takes_effects:
             self._enqueue_with_verdict(delivery, message, delay)
             return message
@@ -185,10 +190,7 @@ class PostgresBroker(HookedBroker):
         try:
             row = self._row(message, delay)
         except InvalidMessage as error:
-            # Dramatiq swallows what hooks raise; without this the next stage would be lost in silence.
-            delivery.fail()
-            delivery.stuff_exception(error)
-            delivery.decision = Decision(Outcome.DEAD, reason=DeadReason.INVALID)
+            delivery.end_as_invalid(error)
             raise
         callbacks = delivery.options.get("group_completion_callbacks") or ()
         if delivery.arrival is not None and any(c["message_id"] == message.message_id for c in callbacks):
