@@ -30,7 +30,7 @@ from callboard.broker.options import wrong_span
 from callboard.broker.outgoing import OutgoingRow
 from callboard.broker.results import PostgresResults
 from callboard.broker.schedules import check_schedules
-from callboard.broker.sending import Sender, as_stored, kept_in, store_in, with_messages
+from callboard.broker.sending import Batch, Sender, as_stored, store_in, with_messages
 from callboard.broker.standalone import StandaloneConsumer
 from callboard.broker.verdict import DeadReason, Decision, Outcome
 from callboard.broker.work_queue import WorkQueue
@@ -158,15 +158,17 @@ class PostgresBroker(HookedBroker):
 
     def send_many(self, messages: Iterable[Message[Any]], *, delay: int | None = None) -> list[Message[Any]]:
         """Store many messages in one transaction; see callboard.send_many()."""
-        batch: list[Message[Any]] = []
-        messages = iter(messages)
+        batch = Batch(messages)
         try:
-            taken = self._sender.store_many(self._rows(kept_in(batch, messages), delay))
-        except DatabaseUnavailable as error:
+            taken = self._sender.store_many(self._rows(batch, delay))
+        except Exception as error:
+            batch.raise_failure()
+            if not isinstance(error, DatabaseUnavailable):
+                raise
             # Also those that were not looked at yet: whoever sends again what the error carries means all of them.
-            batch.extend(messages)
-            raise with_messages(error, batch, batch) from error.__cause__
-        return self._sent(batch, taken, delay)
+            messages = batch.take_all()
+            raise with_messages(error, messages, messages) from error.__cause__
+        return self._sent(batch.taken, taken, delay)
 
     def _rows(self, messages: Iterable[Message[Any]], delay: int | None) -> Iterator[OutgoingRow]:
         is_hooked = self.has_hooks("before_enqueue")

@@ -52,7 +52,7 @@ def store_rows(cursor: Any, rows: Iterator[OutgoingRow]) -> dict[str, str]:
         except (psycopg2.Error, InvalidMessage) as error:
             if lines.failure is not None:
                 # Whatever the server said of the rows before: those that come after can never be made.
-                raise lines.failure from None
+                raise lines.failure from lines.failure.__cause__
             if not isinstance(error, psycopg2.errors.UniqueViolation):
                 raise
             cursor.execute("ROLLBACK TO SAVEPOINT callboard_copy")
