@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import psycopg2
 from dramatiq import Message
 
-from callboard.broker.copying import INSERT_MAX, store_rows
+from callboard.broker.copying import INSERT_BELOW, INSERT_MAX, PART_BYTES_MAX, store_rows
 from callboard.broker.doorbell import Doorbell
 from callboard.broker.outgoing import DEDUPE_WAIT_S, RING, OutgoingRow, insert_row, insert_rows, withdraw_ended
 from callboard.db import Pool, schema
@@ -23,8 +23,9 @@ log = get_logger(__name__)
 
 #: Longest time a send may take, s.
 SEND_TIMEOUT_S = 5.0
-#: Longest time the whole of many messages may take, s.
+#: Longest time the whole of many messages may take, and each part of them that is sent, s.
 SEND_MANY_TIMEOUT_S = 300.0
+SEND_STEP_S = 8.0
 #: Refusals of the database that pass: a deadlock, a full disk, one that only reads for a while, as after a failover.
 PASSING_ERRORS = (psycopg2.OperationalError, psycopg2.errors.ReadOnlySqlTransaction)
 #: Below this a new connection cannot be opened in time, s.
@@ -83,13 +84,21 @@ class Sender:
     def store_many(self, rows: Iterable[OutgoingRow]) -> dict[str, str]:
         """Store rows in one transaction, all or none; return the holder's id of each whose place was taken.
 
+        Few of them have SEND_TIMEOUT_S, as one has. More have SEND_MANY_TIMEOUT_S, but only as long as they get on.
         Raises: DatabaseUnavailable, BrokerUnavailable, InvalidMessage, SchemaOutdated; what making a row raises may
         come out as one of them, too.
         """
+        rows = iter(rows)
+        first = list(islice(rows, INSERT_BELOW))
+        if not first:
+            return {}
+        are_few = len(first) < INSERT_BELOW and sum(len(row.message) for row in first) < PART_BYTES_MAX
+        timeout_s, step_s = (SEND_TIMEOUT_S, None) if are_few else (SEND_MANY_TIMEOUT_S, SEND_STEP_S)
         try:
-            with schema.expected(), self._pool.cursor(SEND_MANY_TIMEOUT_S) as cursor:
+            lent = self._pool.cursor(timeout_s, wait_s=SEND_TIMEOUT_S, step_s=step_s)
+            with schema.expected(), lent as cursor:
                 cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{DEDUPE_WAIT_S}s",))
-                holders = store_rows(cursor, iter(rows))
+                holders = insert_rows(cursor, first, ring=False) if are_few else store_rows(cursor, chain(first, rows))
                 cursor.execute(RING)
         except PASSING_ERRORS as error:
             raise BrokerUnavailable(

@@ -189,7 +189,7 @@ def test_many_messages_sent_again_after_their_answer_was_lost_run_once(url, db):
     assert db("SELECT count(*) FROM callboard.message_history") == [(1,)]
 
 
-@pytest.mark.parametrize("place", [0, 2 * INSERT_BELOW], ids=["before the first", "in the middle"])
+@pytest.mark.parametrize("place", [INSERT_BELOW, 3 * INSERT_BELOW], ids=["before the first part", "in the middle"])
 def test_when_the_database_goes_away_the_error_carries_every_message(broker, db, place):
     # Given a database that ends the session while the messages are made, at the given one
     def messages():
