@@ -24,7 +24,7 @@ log = get_logger(__name__)
 
 #: Verdicts in one transaction.
 BATCH_MAX = 1_000
-#: Bytes of results in one transaction; it must be written within the deadline of a call.
+#: Bytes of results, next stages and other texts in one transaction; it must be written within the deadline of a call.
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 SESSION_SETTINGS = {
     # Well below the deadline, so that a locked row is told from a database that is away.

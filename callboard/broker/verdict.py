@@ -115,4 +115,9 @@ class Verdict(NamedTuple):
     @property
     def size_bytes(self) -> int:
         """How much of a batch it takes up, as far as it matters."""
-        return sum(len(result.value) for result in self.results) if self.results else 0
+        size_bytes = len(self.message or "") + (len(self.error.traceback) if self.error is not None else 0)
+        if self.has_effects:
+            callbacks = [row for row, _, _ in self.arrival.callbacks] if self.arrival is not None else []
+            size_bytes += sum(len(row.message) for row in (*self.followups, *callbacks))
+            size_bytes += sum(len(result.value) for result in self.results)
+        return size_bytes
