@@ -1,6 +1,8 @@
 -- Take the messages of dead workers back: into their queue, or, after the third lost worker, to the dead letters, or,
 -- where an operator cancelled them, to the history.
--- A worker is dead when it was found so at two looks 2 s apart, or when its row is gone.
+-- A worker is dead when it was found so at two looks 2 s apart, or when its row is gone. The second only of what was
+-- claimed before this statement began: a row that changed hands since then is looked at as it is now, but workers as
+-- they were, and one that has registered meanwhile would seem to have none.
 -- Returns queue, outcome (lost | dead | discarded) and cause of each rescued message.
 WITH dead_worker AS (
     DELETE FROM callboard.workers
@@ -18,7 +20,8 @@ WITH dead_worker AS (
     LEFT JOIN dead_worker USING (worker_id)
     WHERE queue.state = 'running'
         AND (dead_worker.worker_id IS NOT NULL
-            OR NOT EXISTS (SELECT 1 FROM callboard.workers WHERE workers.worker_id = queue.worker_id))
+            OR ((queue.claimed_at >= now()) IS NOT TRUE
+                AND NOT EXISTS (SELECT 1 FROM callboard.workers WHERE workers.worker_id = queue.worker_id)))
     FOR UPDATE OF queue SKIP LOCKED
 ), kept AS (
     INSERT INTO callboard.attempts (message_id, generation, attempt, outcome, worker_id, started_at, error_class, error_message)
