@@ -37,25 +37,29 @@ def store_rows(cursor: Any, rows: Iterator[OutgoingRow]) -> dict[str, str]:
     """Store rows in an open transaction of our pool; return the holder's id of each whose place was taken.
 
     COPY knows no conflict. So rows with a dedupe key, those that may be there already, and ids that turn out to be,
-    are left to insert_rows(). Making rows takes no time off the transaction's steps, of which each part that is sent
-    is one. Does not ring. Raises: InvalidMessage, BrokerUnavailable.
+    are left to insert_rows(); and all of them where COPY is refused. Making rows takes no time off the transaction's
+    steps, of which each part that is sent is one. Does not ring. Raises: InvalidMessage, BrokerUnavailable.
     """
     holders: dict[str, str] = {}
+    may_copy = True
     limit = cursor.connection.deadline
     while True:
         with limit.paused():
             row = next(rows, None)
         if row is None:
             return holders
-        if not _may_be_copied(row):
+        if not (may_copy and _may_be_copied(row)):
             with limit.paused():
                 chunk = take_chunk(chain([row], rows))
             holders |= insert_rows(cursor, chunk, ring=False)
             continue
         cursor.execute("SAVEPOINT callboard_copy; SELECT clock_timestamp()")
         lines = _Lines(row, rows, cursor.fetchone()[0], limit)
-        if not _is_copied(cursor, lines):
-            copied = iter(lines.rows)
+        refusal = _copy(cursor, lines)
+        if refusal is not None:
+            may_copy = isinstance(refusal, psycopg2.errors.UniqueViolation)
+            # A COPY that is refused as such has read nothing.
+            copied = iter(lines.rows or [row])
             while chunk := take_chunk(copied):
                 limit.begin_step()
                 holders |= insert_rows(cursor, chunk, ring=False)
@@ -75,8 +79,12 @@ def take_chunk(rows: Iterator[OutgoingRow]) -> list[OutgoingRow]:
     return chunk
 
 
-def _is_copied(cursor: Any, lines: _Lines) -> bool:
-    """Store lines by COPY; False if one of their ids is there already, and then none is stored."""
+def _copy(cursor: Any, lines: _Lines) -> psycopg2.Error | None:
+    """Store lines by COPY, or none of them, and return why that must be done by INSERT.
+
+    Because one of their ids is there already, or because there is no COPY into a table with row-level security for a
+    role which that holds for.
+    """
     try:
         with refusals("One of the messages", None):
             cursor.copy_expert(COPY, lines, READ_BYTES)
@@ -84,11 +92,11 @@ def _is_copied(cursor: Any, lines: _Lines) -> bool:
         if lines.failure is not None:
             # Whatever the server said of the rows before: those that come after can never be made.
             raise lines.failure from lines.failure.__cause__
-        if not isinstance(error, psycopg2.errors.UniqueViolation):
+        if not isinstance(error, psycopg2.errors.UniqueViolation | psycopg2.errors.FeatureNotSupported):
             raise
         cursor.execute("ROLLBACK TO SAVEPOINT callboard_copy")
-        return False
-    return True
+        return error
+    return None
 
 
 def _may_be_copied(row: OutgoingRow) -> bool:

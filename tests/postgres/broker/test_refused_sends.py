@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
+
 import dramatiq
+import psycopg2
 import pytest
 
+from callboard.broker import PostgresBroker
 from callboard.broker.copying import INSERT_BELOW
 from callboard.errors import BrokerUnavailable
 
@@ -47,3 +51,39 @@ def test_a_message_that_the_database_refuses_for_a_while_is_carried(broker, db, 
     refusing()
     broker.enqueue(caught.value.message)
     assert stored(db) == ["once"]
+
+
+@pytest.fixture
+def guarded_url(url, db):
+    """The database for a role that row-level security holds for, and that may send."""
+    role = f"sender_{uuid.uuid4().hex[:8]}"
+    db(
+        f"CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA dramatiq, callboard TO {role}; "
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA dramatiq, callboard TO {role}; "
+        "ALTER TABLE dramatiq.queue ENABLE ROW LEVEL SECURITY; "
+        f"CREATE POLICY sends ON dramatiq.queue TO {role} USING (true) WITH CHECK (queue_name = 'emails')"
+    )
+    yield psycopg2.extensions.make_dsn(url, user=role)
+    db(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_many_messages_are_sent_under_row_level_security_too(guarded_url, db):
+    # Given a role that Postgres refuses every COPY
+    broker = PostgresBroker(url=guarded_url, middleware=[])
+    # When it sends many messages, among them one that is there already and some with keys
+    there = broker.enqueue(message("there"))
+    batch = [message(number, **({"dedupe_key": str(number)} if number % 7 == 6 else {})) for number in range(200)]
+    sent = broker.send_many([*batch[:100], there, *batch[100:]])
+    broker.close()
+    # Then all of them are there, in their order
+    assert stored(db) == ["there", *(str(number) for number in range(200))]
+    assert [each.message_id for each in sent if each is not there] == [each.message_id for each in batch]
+
+
+def test_what_row_level_security_forbids_is_said_as_it_is(guarded_url, db):
+    broker = PostgresBroker(url=guarded_url, middleware=[])
+    strange = [dramatiq.Message("others", "mail", (), {}, {}) for _ in range(2 * INSERT_BELOW)]
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="row-level security"):
+        broker.send_many(strange)
+    broker.close()
+    assert stored(db) == []
