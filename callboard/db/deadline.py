@@ -21,18 +21,19 @@ _TICK_S = 0.1
 
 class _Watchdog:
     def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Watch nothing yet; also after a fork, where the thread is gone and another one may have held the lock."""
         self._lock = threading.Condition()
         self._watched: dict[object, tuple[int, float]] = {}
         self._thread: threading.Thread | None = None
-        self._pid = os.getpid()
 
     def watch(self, fd: int, timeout_s: float) -> object:
         """Shut fd after timeout_s unless the returned token is handed to unwatch() before."""
         token = object()
         with self._lock:
-            if self._thread is None or self._pid != os.getpid():
-                # Also after a fork: threads do not survive it.
-                self._pid, self._watched = os.getpid(), {}
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="callboard-deadlines", daemon=True)
                 self._thread.start()
             self._watched[token] = (fd, time.monotonic() + timeout_s)
@@ -68,6 +69,8 @@ def _shut(fd: int) -> None:
 
 
 _watchdog = _Watchdog()
+# Not at the first use: here the child has one thread still, so nobody meets the watchdog half renewed.
+os.register_at_fork(after_in_child=_watchdog.begin_anew)
 
 
 class Deadline:
