@@ -3,6 +3,7 @@
 -- A worker is dead when it was found so at two looks 2 s apart, or when its row is gone. The second only of what was
 -- claimed before this statement began: a row that changed hands since then is looked at as it is now, but workers as
 -- they were, and one that has registered meanwhile would seem to have none.
+-- An attempt replaces one of the same number from before its id was sent anew, not what unregister said of this run.
 -- Returns queue, outcome (lost | dead | discarded) and cause of each rescued message.
 WITH dead_worker AS (
     DELETE FROM callboard.workers
@@ -29,7 +30,11 @@ WITH dead_worker AS (
         queue.message_id, queue.generation, queue.attempt, 'lost', queue.worker_id, queue.claimed_at,
         'LostWorker', 'The worker process died or was cut off while it ran the message (' || lost.cause || ').'
     FROM lost JOIN dramatiq.queue USING (message_id)
-    ON CONFLICT (message_id, generation, attempt) DO NOTHING
+    ON CONFLICT (message_id, generation, attempt) DO UPDATE SET
+        outcome = EXCLUDED.outcome, worker_id = EXCLUDED.worker_id, started_at = EXCLUDED.started_at,
+        ended_at = EXCLUDED.ended_at, error_class = EXCLUDED.error_class, error_message = EXCLUDED.error_message,
+        traceback = EXCLUDED.traceback, reason = EXCLUDED.reason
+    WHERE attempts.started_at < EXCLUDED.started_at
 ), requeued AS (
     UPDATE dramatiq.queue SET
         state = 'queued', lost_workers = lost_workers + 1, lease_id = NULL, worker_id = NULL, claimed_at = NULL, mtime = now()
