@@ -17,7 +17,7 @@ from typing import Any
 
 from dramatiq import Actor, Message
 from dramatiq.errors import QueueJoinTimeout
-from dramatiq.middleware import Middleware, SkipMessage
+from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
 from dramatiq.results import Results
 
 from callboard.broker.consumer import PostgresConsumer
@@ -30,7 +30,7 @@ from callboard.broker.options import wrong_span
 from callboard.broker.outgoing import OutgoingRow
 from callboard.broker.results import PostgresResults
 from callboard.broker.schedules import check_schedules
-from callboard.broker.sending import Sender, as_stored, kept_in, store_in, with_messages
+from callboard.broker.sending import Batch, Sender, as_stored, store_in, with_messages
 from callboard.broker.standalone import StandaloneConsumer
 from callboard.broker.verdict import DeadReason, Decision, Outcome
 from callboard.broker.work_queue import WorkQueue
@@ -133,7 +133,12 @@ class PostgresBroker(HookedBroker):
             retries = message.options.get("retries", delivery.retries + 1)
             delivery.decision = Decision(Outcome.RETRY, wait_s=(delay or 0) / 1000, retries=retries)
             return message
-        self.emit_before("enqueue", message, delay)
+        try:
+            self.emit_before("enqueue", message, delay)
+        except MiddlewareError as error:
+            if delivery is not None and delivery.takes_effects and not delivery.has_failed:
+                delivery.end_as_invalid(error)
+            raise
         if delivery is not None and delivery.takes_effects:
             self._enqueue_with_verdict(delivery, message, delay)
             return message
@@ -153,15 +158,17 @@ class PostgresBroker(HookedBroker):
 
     def send_many(self, messages: Iterable[Message[Any]], *, delay: int | None = None) -> list[Message[Any]]:
         """Store many messages in one transaction; see callboard.send_many()."""
-        batch: list[Message[Any]] = []
-        messages = iter(messages)
+        batch = Batch(messages)
         try:
-            taken = self._sender.store_many(self._rows(kept_in(batch, messages), delay))
-        except DatabaseUnavailable as error:
+            taken = self._sender.store_many(self._rows(batch, delay))
+        except Exception as error:
+            batch.raise_failure()
+            if not isinstance(error, DatabaseUnavailable):
+                raise
             # Also those that were not looked at yet: whoever sends again what the error carries means all of them.
-            batch.extend(messages)
-            raise with_messages(error, batch, batch) from error.__cause__
-        return self._sent(batch, taken, delay)
+            messages = batch.take_all()
+            raise with_messages(error, messages, messages) from error.__cause__
+        return self._sent(batch.taken, taken, delay)
 
     def _rows(self, messages: Iterable[Message[Any]], delay: int | None) -> Iterator[OutgoingRow]:
         is_hooked = self.has_hooks("before_enqueue")
@@ -185,10 +192,7 @@ class PostgresBroker(HookedBroker):
         try:
             row = self._row(message, delay)
         except InvalidMessage as error:
-            # Dramatiq swallows what hooks raise; without this the next stage would be lost in silence.
-            delivery.fail()
-            delivery.stuff_exception(error)
-            delivery.decision = Decision(Outcome.DEAD, reason=DeadReason.INVALID)
+            delivery.end_as_invalid(error)
             raise
         callbacks = delivery.options.get("group_completion_callbacks") or ()
         if delivery.arrival is not None and any(c["message_id"] == message.message_id for c in callbacks):

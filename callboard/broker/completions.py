@@ -13,7 +13,7 @@ from typing import Any
 import psycopg2
 
 from callboard.broker.effects import write_effects
-from callboard.broker.verdict import AttemptError, DeadReason, Outcome, Verdict
+from callboard.broker.verdict import AttemptError, DeadReason, Outcome, Verdict, one_of_each_lease
 from callboard.broker.verdict_parameters import fence, parameters_of
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, sql
 from callboard.db.prepared import Prepared
@@ -24,7 +24,7 @@ log = get_logger(__name__)
 
 #: Verdicts in one transaction.
 BATCH_MAX = 1_000
-#: Bytes of results in one transaction; it must be written within the deadline of a call.
+#: Bytes of results, next stages and other texts in one transaction; it must be written within the deadline of a call.
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 SESSION_SETTINGS = {
     # Well below the deadline, so that a locked row is told from a database that is away.
@@ -157,7 +157,7 @@ class Completions:
                     self._linger()
                 last_count = len(self._waiting)
                 batch = self._take_batch()
-            self._write_until_done(batch)
+            self._write_until_done(one_of_each_lease(batch))
             with self._changed:
                 self._unwritten -= len(batch)
                 self._owed.difference_update({verdict.lease_id for verdict in batch} - self._postponed)

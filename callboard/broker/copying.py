@@ -14,11 +14,15 @@ from typing import Any
 import psycopg2
 
 from callboard.broker.outgoing import OutgoingRow, insert_rows, refusals
+from callboard.db.deadline import Deadline
 from callboard.errors import InvalidMessage
 
 #: Rows of one INSERT; fewer than this in all are not worth the round trips of a COPY.
 INSERT_MAX = 1_000
 INSERT_BELOW = 50
+#: Bytes of messages that are sent before the server is to answer. A network that takes in everything and is slow must
+#: deliver them within one step.
+PART_BYTES_MAX = 1024 * 1024
 #: Rows of one COPY; they are kept until it is over.
 COPY_MAX = 10_000
 #: Sent to the server at once, bytes; psycopg2 would take 8 KB.
@@ -30,38 +34,69 @@ _ESCAPES = (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"))
 
 
 def store_rows(cursor: Any, rows: Iterator[OutgoingRow]) -> dict[str, str]:
-    """Store rows in an open transaction of psycopg2; return the holder's id of each whose place was taken.
+    """Store rows in an open transaction of our pool; return the holder's id of each whose place was taken.
 
     COPY knows no conflict. So rows with a dedupe key, those that may be there already, and ids that turn out to be,
-    are left to insert_rows(). Does not ring. Raises: InvalidMessage, BrokerUnavailable.
+    are left to insert_rows(); and all of them where COPY is refused. Making rows takes no time off the transaction's
+    steps, of which each part that is sent is one. Does not ring. Raises: InvalidMessage, BrokerUnavailable.
     """
     holders: dict[str, str] = {}
-    first = list(islice(rows, INSERT_BELOW))
-    if len(first) < INSERT_BELOW:
-        return insert_rows(cursor, first, ring=False) if first else holders
-    rows = chain(first, rows)
-    while (row := next(rows, None)) is not None:
-        if not _may_be_copied(row):
-            holders |= insert_rows(cursor, [row, *islice(rows, INSERT_MAX - 1)], ring=False)
+    may_copy = True
+    limit = cursor.connection.deadline
+    while True:
+        with limit.paused():
+            row = next(rows, None)
+        if row is None:
+            return holders
+        if not (may_copy and _may_be_copied(row)):
+            with limit.paused():
+                chunk = take_chunk(chain([row], rows))
+            holders |= insert_rows(cursor, chunk, ring=False)
             continue
         cursor.execute("SAVEPOINT callboard_copy; SELECT clock_timestamp()")
-        lines = _Lines(row, rows, cursor.fetchone()[0])
-        try:
-            with refusals("One of the messages", None):
-                cursor.copy_expert(COPY, lines, READ_BYTES)
-        except (psycopg2.Error, InvalidMessage) as error:
-            if lines.failure is not None:
-                # Whatever the server said of the rows before: those that come after can never be made.
-                raise lines.failure from None
-            if not isinstance(error, psycopg2.errors.UniqueViolation):
-                raise
-            cursor.execute("ROLLBACK TO SAVEPOINT callboard_copy")
-            copied = iter(lines.rows)
-            while chunk := list(islice(copied, INSERT_MAX)):
+        lines = _Lines(row, rows, cursor.fetchone()[0], limit)
+        refusal = _copy(cursor, lines)
+        if refusal is not None:
+            may_copy = isinstance(refusal, psycopg2.errors.UniqueViolation)
+            # A COPY that is refused as such has read nothing.
+            copied = iter(lines.rows or [row])
+            while chunk := take_chunk(copied):
+                limit.begin_step()
                 holders |= insert_rows(cursor, chunk, ring=False)
         if lines.left:
             rows = chain(lines.left, rows)
-    return holders
+
+
+def take_chunk(rows: Iterator[OutgoingRow]) -> list[OutgoingRow]:
+    """Take the rows of the next INSERT."""
+    chunk: list[OutgoingRow] = []
+    size_bytes = 0
+    for row in rows:
+        chunk.append(row)
+        size_bytes += len(row.message)
+        if len(chunk) >= INSERT_MAX or size_bytes >= PART_BYTES_MAX:
+            break
+    return chunk
+
+
+def _copy(cursor: Any, lines: _Lines) -> psycopg2.Error | None:
+    """Store lines by COPY, or none of them, and return why that must be done by INSERT.
+
+    Because one of their ids is there already, or because there is no COPY into a table with row-level security for a
+    role which that holds for.
+    """
+    try:
+        with refusals("One of the messages", None):
+            cursor.copy_expert(COPY, lines, READ_BYTES)
+    except (psycopg2.Error, InvalidMessage) as error:
+        if lines.failure is not None:
+            # Whatever the server said of the rows before: those that come after can never be made.
+            raise lines.failure from lines.failure.__cause__
+        if not isinstance(error, psycopg2.errors.UniqueViolation | psycopg2.errors.FeatureNotSupported):
+            raise
+        cursor.execute("ROLLBACK TO SAVEPOINT callboard_copy")
+        return error
+    return None
 
 
 def _may_be_copied(row: OutgoingRow) -> bool:
@@ -71,18 +106,29 @@ def _may_be_copied(row: OutgoingRow) -> bool:
 class _Lines:
     """A file of COPY's text format that makes its lines as they are read."""
 
-    def __init__(self, first: OutgoingRow, rest: Iterator[OutgoingRow], now: datetime) -> None:
+    def __init__(self, first: OutgoingRow, rest: Iterator[OutgoingRow], now: datetime, limit: Deadline) -> None:
         #: What was read, for another try, and the row that ended it because it may not be copied.
         self.rows: list[OutgoingRow] = []
         self.left: list[OutgoingRow] = []
         #: What making a row raised; the driver tells only its text.
         self.failure: BaseException | None = None
         self._source = islice(chain([first], rest), COPY_MAX)
+        self._limit = limit
+        self._size_bytes = 0
         self._delay_ms = first.delay_ms
         self._moments = moments(now + timedelta(milliseconds=first.delay_ms))
 
     def read(self, size: int) -> str:
-        """Return the next lines, about size characters; an empty text at the end."""
+        """Return the next lines, about size characters; an empty text at the end.
+
+        That it is asked for them means that those before are on their way.
+        """
+        with self._limit.paused():
+            return self._next_lines(size)
+
+    def _next_lines(self, size: int) -> str:
+        if self._size_bytes >= PART_BYTES_MAX:
+            return ""
         lines: list[str] = []
         length = 0
         try:
@@ -103,6 +149,7 @@ class _Lines:
         except BaseException as failure:
             self.failure = failure
             raise
+        self._size_bytes += length
         return "".join(lines)
 
 

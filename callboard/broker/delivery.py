@@ -174,9 +174,24 @@ class Delivery(MessageProxy):
         """Whether what hooks send and store now is written with the verdict that is to come."""
         return self.is_finishing and not self.is_ended
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether its end is decided by a failure already."""
+        return self.failed or self._exception is not None
+
+    def end_as_invalid(self, error: Exception) -> None:
+        """End as a dead letter because what is to follow it cannot be sent.
+
+        Dramatiq swallows what hooks raise; without this the next stage would be lost in silence.
+        """
+        self.fail()
+        self.stuff_exception(error)
+        self.decision = Decision(Outcome.DEAD, reason=DeadReason.INVALID)
+
     def forget_effects(self) -> None:
         """Drop what was to be written with a verdict that is not given after all."""
         self.is_finishing = self.failed = False
+        self._exception = None
         self.followups, self.results, self.arrival, self.decision = [], [], None, None
 
     def verdict(self) -> Verdict:

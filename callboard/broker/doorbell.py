@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 #: Rings of a process that sends all the time are at least this far apart, s.
@@ -13,6 +15,8 @@ IDLE_S = 0.015
 #: So many messages that follow sooner may ring at once too, for each one that did not: who sends every 20 ms is late
 #: and early now and then.
 CREDITS_MAX = 4
+
+_doorbells: weakref.WeakSet[Doorbell] = weakref.WeakSet()
 
 
 class Doorbell:
@@ -24,10 +28,15 @@ class Doorbell:
 
     def __init__(self, ring_now: Callable[[], None]) -> None:
         self._ring_now = ring_now
-        self._lock = threading.Lock()
         self._rang_at = float("-inf")
         self._asked_at = float("-inf")
         self._credits = 0
+        self._begin_anew()
+        _doorbells.add(self)
+
+    def _begin_anew(self) -> None:
+        """Owe no ring; also after a fork, where another thread may have held the lock and no timer runs."""
+        self._lock = threading.Lock()
         self._later: threading.Timer | None = None
 
     def is_due(self) -> bool:
@@ -49,7 +58,6 @@ class Doorbell:
     def ring_later(self) -> None:
         """Ring at the end of the interval for what is committed by now."""
         with self._lock:
-            # A timer that was started before a fork does not run in the child.
             if self._later is None or not self._later.is_alive():
                 wait_s = max(self._rang_at + RING_INTERVAL_S - time.monotonic(), 0)
                 self._later = threading.Timer(wait_s, self._ring_late)
@@ -69,3 +77,11 @@ class Doorbell:
             self._rang_at = time.monotonic()
             self._later = None
         self._ring_now()
+
+
+def _begin_anew_after_fork() -> None:
+    for doorbell in list(_doorbells):
+        doorbell._begin_anew()  # noqa: SLF001 - this module's own
+
+
+os.register_at_fork(after_in_child=_begin_anew_after_fork)

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import psycopg2
 from dramatiq import Message
 
-from callboard.broker.copying import INSERT_MAX, store_rows
+from callboard.broker.copying import INSERT_BELOW, INSERT_MAX, PART_BYTES_MAX, store_rows
 from callboard.broker.doorbell import Doorbell
 from callboard.broker.outgoing import DEDUPE_WAIT_S, RING, OutgoingRow, insert_row, insert_rows, withdraw_ended
 from callboard.db import Pool, schema
@@ -23,8 +23,11 @@ log = get_logger(__name__)
 
 #: Longest time a send may take, s.
 SEND_TIMEOUT_S = 5.0
-#: Longest time the whole of many messages may take, s.
+#: Longest time the whole of many messages may take, and each part of them that is sent, s.
 SEND_MANY_TIMEOUT_S = 300.0
+SEND_STEP_S = 8.0
+#: Refusals of the database that pass: a deadlock, a full disk, one that only reads for a while, as after a failover.
+PASSING_ERRORS = (psycopg2.OperationalError, psycopg2.errors.ReadOnlySqlTransaction)
 #: Below this a new connection cannot be opened in time, s.
 RECONNECT_MIN_S = 2.0
 
@@ -54,7 +57,7 @@ class Sender:
                 stored_id = self._store_once(row, until - time.monotonic(), ring=is_due)
             except BrokerUnavailable:
                 raise  # The database has answered: it is the dedupe key that does not come free.
-            except (DatabaseUnavailable, psycopg2.OperationalError) as error:
+            except (DatabaseUnavailable, *PASSING_ERRORS) as error:
                 # The first try may have been stored although its answer was lost.
                 row = row._replace(is_repeat=True)
                 if until - time.monotonic() < RECONNECT_MIN_S:
@@ -81,12 +84,26 @@ class Sender:
     def store_many(self, rows: Iterable[OutgoingRow]) -> dict[str, str]:
         """Store rows in one transaction, all or none; return the holder's id of each whose place was taken.
 
-        Raises: DatabaseUnavailable, BrokerUnavailable, InvalidMessage, SchemaOutdated.
+        Few of them have SEND_TIMEOUT_S, as one has. More have SEND_MANY_TIMEOUT_S, but only as long as they get on.
+        Raises: DatabaseUnavailable, BrokerUnavailable, InvalidMessage, SchemaOutdated; what making a row raises may
+        come out as one of them, too.
         """
-        with schema.expected(), self._pool.cursor(SEND_MANY_TIMEOUT_S) as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{DEDUPE_WAIT_S}s",))
-            holders = store_rows(cursor, iter(rows))
-            cursor.execute(RING)
+        rows = iter(rows)
+        first = list(islice(rows, INSERT_BELOW))
+        if not first:
+            return {}
+        are_few = len(first) < INSERT_BELOW and sum(len(row.message) for row in first) < PART_BYTES_MAX
+        timeout_s, step_s = (SEND_TIMEOUT_S, None) if are_few else (SEND_MANY_TIMEOUT_S, SEND_STEP_S)
+        try:
+            lent = self._pool.cursor(timeout_s, wait_s=SEND_TIMEOUT_S, step_s=step_s)
+            with schema.expected(), lent as cursor:
+                cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{DEDUPE_WAIT_S}s",))
+                holders = insert_rows(cursor, first, ring=False) if are_few else store_rows(cursor, chain(first, rows))
+                cursor.execute(RING)
+        except PASSING_ERRORS as error:
+            raise BrokerUnavailable(
+                f"The messages were not stored: {str(error).strip()} Send them again; none will run twice for that."
+            ) from error
         return holders
 
     def _ring(self) -> None:
@@ -123,11 +140,32 @@ def cursor_of(connection: Any) -> Any:
     return connection.cursor()
 
 
-def kept_in(batch: list[Message[Any]], messages: Iterable[Message[Any]]) -> Iterator[Message[Any]]:
-    """Yield messages and keep them: a generator can be read once only."""
-    for message in messages:
-        batch.append(message)
-        yield message
+class Batch:
+    """Messages as they are taken from their caller, kept: a generator can be read once only."""
+
+    def __init__(self, messages: Iterable[Message[Any]]) -> None:
+        self.taken: list[Message[Any]] = []
+        self._messages = iter(messages)
+        self._failure: Exception | None = None
+
+    def __iter__(self) -> Iterator[Message[Any]]:
+        try:
+            for message in self._messages:
+                self.taken.append(message)
+                yield message
+        except Exception as failure:
+            self._failure = failure
+            raise
+
+    def take_all(self) -> list[Message[Any]]:
+        """Return all messages, also those that were not looked at yet."""
+        self.taken.extend(self._messages)
+        return self.taken
+
+    def raise_failure(self) -> None:
+        """Raise what making a message raised, as it is: the database's part takes some of it for its own trouble."""
+        if self._failure is not None:
+            raise self._failure from self._failure.__cause__
 
 
 def with_messages(error: DatabaseUnavailable, carried: Any, messages: Iterable[Message[Any]]) -> BrokerUnavailable:

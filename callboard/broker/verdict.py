@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -122,6 +123,11 @@ class Verdict(NamedTuple):
     arrival: Arrival | None = None
 
     @property
+    def takes_away(self) -> bool:
+        """Whether the process takes its message back from a thread, or before one had it; not an actor's own end."""
+        return self.outcome is Outcome.RELEASED and self.run_s is None
+
+    @property
     def has_effects(self) -> bool:
         return bool(self.followups or self.results or self.arrival)
 
@@ -135,4 +141,23 @@ class Verdict(NamedTuple):
     @property
     def size_bytes(self) -> int:
         """How much of a batch it takes up, as far as it matters."""
-        return sum(len(result.value) for result in self.results) if self.results else 0
+        size_bytes = len(self.message or "") + (len(self.error.traceback) if self.error is not None else 0)
+        if self.has_effects:
+            callbacks = [row for row, _, _ in self.arrival.callbacks] if self.arrival is not None else []
+            size_bytes += sum(len(row.message) for row in (*self.followups, *callbacks))
+            size_bytes += sum(len(result.value) for result in self.results)
+        return size_bytes
+
+
+def one_of_each_lease(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """Return the verdicts that count: where a message ended while it was being handed back, its end.
+
+    What the actor did is done then; to run it again would do it twice. Where the two are not written together, the
+    fence decides: the first one counts and the other is lost.
+    """
+    kept: dict[int, Verdict] = {}
+    for verdict in verdicts:
+        other = kept.get(verdict.lease_id)
+        if other is None or (other.takes_away and not verdict.takes_away):
+            kept[verdict.lease_id] = verdict
+    return list(kept.values())

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_UNKNOWN, parse_dsn
 
-from callboard.db.deadline import deadline
+from callboard.db.deadline import Deadline, deadline
 from callboard.errors import DatabaseUnavailable
 
 #: Time a new connection may take, s.
@@ -44,7 +44,9 @@ _PARAMETERS: dict[str, Any] = {
 
 
 class Connection(psycopg2.extensions.connection):
-    """A psycopg2 connection that knows which statements were prepared on it."""
+    """A psycopg2 connection that knows which statements were prepared on it, and the deadline it is lent under."""
+
+    deadline: Deadline
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -180,22 +182,29 @@ class Pool:
                 self._free.release()
 
     @contextmanager
-    def connection(self, timeout_s: float = CALL_TIMEOUT_S) -> Iterator[Any]:
+    def connection(
+        self, timeout_s: float = CALL_TIMEOUT_S, *, wait_s: float | None = None, step_s: float | None = None
+    ) -> Iterator[Any]:
         """Lend a connection inside a transaction: commit at the end, roll back on an exception.
 
-        timeout_s bounds the whole block. Raises: DatabaseUnavailable when the connection was lost.
+        timeout_s bounds the whole block; where less is given, wait_s bounds the wait for a connection, and step_s each
+        of its steps, which begin with connection.deadline.begin_step().
+        Raises: DatabaseUnavailable when the connection was lost.
         """
         until = time.monotonic() + timeout_s
-        connection = self.getconn(timeout_s)
+        connection = self.getconn(timeout_s if wait_s is None else wait_s)
         try:
-            with _losses(connection), deadline(connection, max(until - time.monotonic(), 0.05)):
+            with _losses(connection), deadline(connection, max(until - time.monotonic(), 0.05), step_s) as limit:
+                connection.deadline = limit
                 try:
                     yield connection
                 except BaseException:
+                    limit.begin_step()
                     # On a dead connection rollback() raises InterfaceError and would hide what happened.
                     with contextlib.suppress(psycopg2.Error):
                         connection.rollback()
                     raise
+                limit.begin_step()
                 connection.commit()
         finally:
             self.putconn(connection)
@@ -218,9 +227,12 @@ class Pool:
             self.putconn(connection)
 
     @contextmanager
-    def cursor(self, timeout_s: float = CALL_TIMEOUT_S) -> Iterator[Any]:
+    def cursor(
+        self, timeout_s: float = CALL_TIMEOUT_S, *, wait_s: float | None = None, step_s: float | None = None
+    ) -> Iterator[Any]:
         """Lend a cursor inside a transaction; see connection()."""
-        with self.connection(timeout_s) as connection, connection.cursor() as cursor:
+        lent = self.connection(timeout_s, wait_s=wait_s, step_s=step_s)
+        with lent as connection, connection.cursor() as cursor:
             yield cursor
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from types import SimpleNamespace
@@ -173,6 +174,30 @@ def test_two_leaders_for_a_moment_count_a_loss_once(broker, url, db, workers):
         assert workers.rescue() == []
     other.close()
     assert queue(db)[0][:4] == ("queued", 1, 0, 1)
+
+
+def test_a_worker_that_registers_during_a_rescue_keeps_what_it_claims(broker, url, db, workers):
+    # Given a message whose worker's row is gone, and a rescue that has begun and waits for another row
+    put(broker)
+    workers.lose_row()
+    workers.register()
+    db("UPDATE callboard.workers SET suspected_at = now() - interval '1 minute'")
+    with contextlib.closing(psycopg2.connect(url)) as holder, opened(url) as other:
+        holder.cursor().execute("SELECT 1 FROM callboard.workers FOR UPDATE")
+        rescued = []
+        rescuing = threading.Thread(target=lambda: rescued.extend(Workers(other).rescue()))
+        rescuing.start()
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        wait_until(lambda: db(waiting), what="the rescue waiting")
+        # When the message goes back meanwhile, and a new worker claims it
+        db("UPDATE dramatiq.queue SET state = 'queued', lease_id = NULL, worker_id = NULL, claimed_at = NULL")
+        worker_id = workers.register()
+        workers.claim(worker_id)
+        holder.rollback()
+        rescuing.join(10)
+    # Then it stays with that one
+    assert rescued == []
+    assert db("SELECT state, worker_id::text, lost_workers FROM dramatiq.queue") == [("running", worker_id, 0)]
 
 
 def test_a_worker_that_leaves_hands_its_running_messages_back_uncounted(broker, db, workers):

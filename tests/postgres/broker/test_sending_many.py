@@ -20,7 +20,7 @@ import sqlalchemy.orm
 
 from callboard.broker import PostgresBroker, copying
 from callboard.broker.copying import COPY_MAX, INSERT_BELOW, moments
-from callboard.errors import BrokerUnavailable, InvalidMessage
+from callboard.errors import BrokerUnavailable, DatabaseUnavailable, InvalidMessage
 from tests.conftest import wait_until
 from tests.postgres.broker.conftest import make_broker
 from tests.postgres.broker.proxy import Proxy
@@ -97,15 +97,30 @@ def test_keys_repeats_and_plain_messages_are_stored_in_their_order(broker, db, m
     assert stored(db) == [str(number) for number in range(300)]
 
 
-@pytest.mark.parametrize("failure", [ValueError("no order"), KeyboardInterrupt()], ids=["error", "Ctrl-C"])
-def test_what_making_a_message_raises_reaches_the_sender_as_it_is(broker, db, failure):
+OWN_FAILURES = [
+    ValueError("no order"),
+    KeyboardInterrupt(),
+    # The same as what the queue's own database may raise.
+    psycopg2.errors.DeadlockDetected("of the orders"),
+    psycopg2.errors.UndefinedTable("orders"),
+    psycopg2.InterfaceError("the connection to the orders is closed"),
+    TimeoutError("the shop does not answer"),
+    DatabaseUnavailable("the orders"),
+]
+
+
+@pytest.mark.parametrize("failure", OWN_FAILURES, ids=lambda failure: type(failure).__name__)
+@pytest.mark.parametrize("count", [1, 2 * INSERT_BELOW], ids=["INSERT", "COPY"])
+def test_what_making_a_message_raises_reaches_the_sender_as_it_is(broker, db, failure, count):
+    cause = KeyError("why")
+
     def messages():
-        yield from map(message, range(2 * INSERT_BELOW))
-        raise failure
+        yield from map(message, range(count))
+        raise failure from cause
 
     with pytest.raises(type(failure)) as caught:
         broker.send_many(messages())
-    assert caught.value is failure and stored(db) == []
+    assert caught.value is failure and failure.__cause__ is cause and stored(db) == []
     # And the connection is as good as before.
     broker.send_many(map(message, range(INSERT_BELOW)))
     assert len(stored(db)) == INSERT_BELOW
@@ -174,7 +189,7 @@ def test_many_messages_sent_again_after_their_answer_was_lost_run_once(url, db):
     assert db("SELECT count(*) FROM callboard.message_history") == [(1,)]
 
 
-@pytest.mark.parametrize("place", [0, 2 * INSERT_BELOW], ids=["before the first", "in the middle"])
+@pytest.mark.parametrize("place", [INSERT_BELOW, 3 * INSERT_BELOW], ids=["before the first part", "in the middle"])
 def test_when_the_database_goes_away_the_error_carries_every_message(broker, db, place):
     # Given a database that ends the session while the messages are made, at the given one
     def messages():

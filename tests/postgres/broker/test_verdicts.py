@@ -9,6 +9,7 @@ import time
 import dramatiq
 import psycopg2
 import pytest
+from dramatiq.middleware import SkipMessage
 
 from callboard.broker import BrokerOptions, PostgresBroker, completion, current_delivery, send_in
 from callboard.errors import CallboardError, PermanentError, Postponed
@@ -153,6 +154,47 @@ def test_a_next_stage_that_postgres_refuses_is_never_lost_in_silence(broker, db,
         other.send()
         wait_until(lambda: dead(db) and ended(db))
     assert dead(db) == [("invalid", "InvalidMessage")]
+
+
+class Refuse(dramatiq.Middleware):
+    """Refuses to send to one actor, as a guard does."""
+
+    def __init__(self, actor_name, error):
+        self.actor_name, self.error = actor_name, error
+
+    def before_enqueue(self, broker, message, delay):
+        if message.actor_name == self.actor_name and current_delivery() is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [Postponed("rate limit", wait_s=1), SkipMessage("not today")])
+def test_a_next_stage_that_middleware_refuses_is_never_lost_in_silence(broker, db, work, error):
+    # Given middleware that lets nobody send the second stage
+    broker.add_middleware(Refuse("second", error))
+    first = actor(broker, lambda: None, actor_name="first")
+    second = actor(broker, lambda _: None, actor_name="second")
+    # When the first one is done
+    with work():
+        dramatiq.pipeline([first.message(), second.message()], broker=broker).run()
+        wait_until(lambda: dead(db) or ended(db))
+    # Then it is there for a person to see
+    assert (dead(db), ended(db)) == ([("invalid", type(error).__name__)], [])
+    [(reason, stage)] = db("SELECT reason, message #>> '{options,pipe_target,actor_name}' FROM callboard.dead_letters")
+    assert (reason, stage) == ("invalid", "second")
+
+
+def test_a_failure_whose_callback_middleware_refuses_stays_that_failure(broker, db, work):
+    broker.add_middleware(Refuse("told", Postponed("rate limit", wait_s=1)))
+    actor(broker, lambda *_: None, actor_name="told")
+
+    def job():
+        raise KeyError("boom")
+
+    with work():
+        actor(broker, job, on_failure="told", max_retries=1).send()
+        wait_until(lambda: dead(db))
+    assert dead(db) == [("max_retries", "KeyError")]
+    assert db("SELECT outcome FROM callboard.attempts ORDER BY attempt") == [("retry",), ("dead",)]
 
 
 def test_a_next_stage_whose_key_is_held_keeps_no_other_verdict_waiting(broker, url, db, work):

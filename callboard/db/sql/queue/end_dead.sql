@@ -1,5 +1,5 @@
 -- Move messages that will not be tried again to the dead letters, with their reason and last error.
--- A letter of the same id is replaced: somebody sent a dead message's id once more.
+-- A letter of the same id is replaced, and so is an attempt: somebody sent a dead message's id once more.
 -- Fenced like end_done. Returns the leases that still held.
 WITH verdict AS (
     SELECT * FROM unnest(
@@ -27,7 +27,11 @@ WITH verdict AS (
         message_id, generation, attempt, 'dead', worker_id, started_at, error_class, error_message, traceback, reason,
         fingerprint
     FROM ended
-    ON CONFLICT (message_id, generation, attempt) DO NOTHING
+    ON CONFLICT (message_id, generation, attempt) DO UPDATE SET
+        outcome = EXCLUDED.outcome, worker_id = EXCLUDED.worker_id, started_at = EXCLUDED.started_at,
+        ended_at = EXCLUDED.ended_at, error_class = EXCLUDED.error_class, error_message = EXCLUDED.error_message,
+        traceback = EXCLUDED.traceback, reason = EXCLUDED.reason
+    WHERE attempts.started_at < EXCLUDED.started_at
 ), died AS (
     INSERT INTO callboard.dead_letters (
         message_id, reason, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,

@@ -1,6 +1,6 @@
 -- Put messages back into their queues: after a failure (retry), to run later (postponed) or unstarted (released). What an
 -- operator cancelled while it ran goes to the history instead, whichever of these it was.
--- A release is not an attempt. Fenced like end_done. held locks first, so that a cancellation that comes at the same
+-- A release is not an attempt. An attempt replaces one of the same number from before its id was sent anew. Fenced like end_done. held locks first, so that a cancellation that comes at the same
 -- moment is seen: no row of another table would be.
 -- Returns the leases that still held, and whether each message was discarded.
 WITH verdict AS (
@@ -64,7 +64,11 @@ WITH verdict AS (
         NULL, fingerprint
     FROM cancelled
     WHERE NOT is_unstarted
-    ON CONFLICT (message_id, generation, attempt) DO NOTHING
+    ON CONFLICT (message_id, generation, attempt) DO UPDATE SET
+        outcome = EXCLUDED.outcome, worker_id = EXCLUDED.worker_id, started_at = EXCLUDED.started_at,
+        ended_at = EXCLUDED.ended_at, error_class = EXCLUDED.error_class, error_message = EXCLUDED.error_message,
+        traceback = EXCLUDED.traceback, reason = EXCLUDED.reason
+    WHERE attempts.started_at < EXCLUDED.started_at
 )
 SELECT lease_id, false, pg_notify('callboard', '') FROM requeued
 UNION ALL

@@ -1,6 +1,9 @@
 -- Take the messages of dead workers back: into their queue, or, after the third lost worker, to the dead letters, or,
 -- where an operator cancelled them, to the history.
--- A worker is dead when it was found so at two looks 2 s apart, or when its row is gone.
+-- A worker is dead when it was found so at two looks 2 s apart, or when its row is gone. The second only of what was
+-- claimed before this statement began: a row that changed hands since then is looked at as it is now, but workers as
+-- they were, and one that has registered meanwhile would seem to have none.
+-- An attempt replaces one of the same number from before its id was sent anew, not what unregister said of this run.
 -- Returns queue, outcome (lost | dead | discarded) and cause of each rescued message.
 WITH dead_worker AS (
     DELETE FROM callboard.workers
@@ -21,7 +24,8 @@ WITH dead_worker AS (
     LEFT JOIN dead_worker USING (worker_id)
     WHERE queue.state = 'running'
         AND (dead_worker.worker_id IS NOT NULL
-            OR NOT EXISTS (SELECT 1 FROM callboard.workers WHERE workers.worker_id = queue.worker_id))
+            OR ((queue.claimed_at >= now()) IS NOT TRUE
+                AND NOT EXISTS (SELECT 1 FROM callboard.workers WHERE workers.worker_id = queue.worker_id)))
     FOR UPDATE OF queue SKIP LOCKED
 ), kept AS (
     INSERT INTO callboard.attempts (
@@ -31,7 +35,11 @@ WITH dead_worker AS (
         'LostWorker', 'The worker process died or was cut off while it ran the message (' || lost.cause || ').',
         lost.fingerprint
     FROM lost JOIN dramatiq.queue USING (message_id)
-    ON CONFLICT (message_id, generation, attempt) DO NOTHING
+    ON CONFLICT (message_id, generation, attempt) DO UPDATE SET
+        outcome = EXCLUDED.outcome, worker_id = EXCLUDED.worker_id, started_at = EXCLUDED.started_at,
+        ended_at = EXCLUDED.ended_at, error_class = EXCLUDED.error_class, error_message = EXCLUDED.error_message,
+        traceback = EXCLUDED.traceback, reason = EXCLUDED.reason
+    WHERE attempts.started_at < EXCLUDED.started_at
 ), requeued AS (
     UPDATE dramatiq.queue SET
         state = 'queued', lost_workers = lost_workers + 1, lease_id = NULL, worker_id = NULL, claimed_at = NULL, mtime = now()

@@ -38,7 +38,11 @@ WITH stuck AS (
         'TimeLimitExceeded', held.note
     FROM held JOIN dramatiq.queue USING (message_id)
     WHERE held.note IS NOT NULL
-    ON CONFLICT (message_id, generation, attempt) DO NOTHING
+    ON CONFLICT (message_id, generation, attempt) DO UPDATE SET
+        outcome = EXCLUDED.outcome, worker_id = EXCLUDED.worker_id, started_at = EXCLUDED.started_at,
+        ended_at = EXCLUDED.ended_at, error_class = EXCLUDED.error_class, error_message = EXCLUDED.error_message,
+        traceback = EXCLUDED.traceback, reason = EXCLUDED.reason
+    WHERE attempts.started_at < EXCLUDED.started_at
 ), gone AS (
     DELETE FROM callboard.workers
     WHERE worker_id = %(worker_id)s AND NOT EXISTS (SELECT 1 FROM held WHERE note IS NOT NULL)

@@ -1,0 +1,54 @@
+"""How much is written in one transaction."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from callboard.broker.completions import BATCH_BYTES_MAX, BATCH_MAX, Completions
+from callboard.broker.effects import Arrival, ResultRow
+from callboard.broker.outgoing import MESSAGE_BYTES_MAX, OutgoingRow
+from callboard.broker.verdict import TRACEBACK_MAX, AttemptError, Outcome, Verdict
+
+TEXT = "x" * MESSAGE_BYTES_MAX
+ROW = OutgoingRow("id", "jobs", TEXT, 0, 0, None)
+
+
+def verdict(number, **more):
+    return Verdict(str(number), "jobs", "job", number, Outcome.DONE, datetime.now(UTC), **more)
+
+
+def first_batch(**more):
+    completions = Completions(lambda: "", "worker", lambda _: None)
+    for number in range(BATCH_MAX + 1):
+        completions.submit(verdict(number, **more))
+    return completions._take_batch()
+
+
+def test_a_batch_of_small_verdicts_is_bounded_by_their_number():
+    assert len(first_batch()) == BATCH_MAX
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        {"followups": (ROW,)},
+        {"results": (ResultRow("key", "id", TEXT.encode(), 1),)},
+        {"arrival": Arrival("key", 1, [(ROW, None, None)])},
+        {"message": TEXT},
+    ],
+    ids=lambda large: next(iter(large)),
+)
+def test_a_batch_of_large_verdicts_is_bounded_by_their_size(large):
+    assert len(first_batch(**large)) == BATCH_BYTES_MAX // MESSAGE_BYTES_MAX
+
+
+def test_tracebacks_count_too():
+    assert len(first_batch(error=AttemptError("Error", "", "x" * TRACEBACK_MAX))) == BATCH_BYTES_MAX // TRACEBACK_MAX
+
+
+def test_one_verdict_is_written_whatever_its_size():
+    completions = Completions(lambda: "", "worker", lambda _: None)
+    completions.submit(verdict(1, followups=(ROW,) * 100))
+    assert len(completions._take_batch()) == 1
