@@ -1,8 +1,9 @@
 """The broker and what actors and senders use of it."""
 
-from callboard.broker.broker import BrokerOptions, PostgresBroker
+from callboard.broker.broker import PostgresBroker
 from callboard.broker.default import default_broker, send_in, send_many, set_default_broker
 from callboard.broker.delivery import Delivery, current_delivery
+from callboard.broker.options import BrokerOptions
 from callboard.broker.rate_limits import PostgresRateLimits
 from callboard.broker.results import PostgresResults
 from callboard.broker.schedules import schedule

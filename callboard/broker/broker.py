@@ -12,7 +12,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from dramatiq import Actor, Message
@@ -23,10 +22,9 @@ from dramatiq.results import Results
 from callboard.broker.consumer import PostgresConsumer
 from callboard.broker.defaults import default_middleware, refuse_stock_options
 from callboard.broker.delivery import Delivery, current_delivery, set_current_delivery
-from callboard.broker.errand import ErrandKind
 from callboard.broker.hooks import HookedBroker
 from callboard.broker.interruptible import make_interruptible
-from callboard.broker.options import wrong_span
+from callboard.broker.options import BrokerOptions, wrong_span
 from callboard.broker.outgoing import OutgoingRow
 from callboard.broker.results import PostgresResults
 from callboard.broker.schedules import check_schedules
@@ -38,21 +36,6 @@ from callboard.broker.worker_side import WorkerSide
 from callboard.db import Pool, sql
 from callboard.db import schema as db_schema
 from callboard.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable, InvalidMessage
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerOptions:
-    """How a worker process of this broker consumes."""
-
-    poll_interval_s: float = 5.0
-    #: Most messages one claim takes; None: as many as there are free slots.
-    claim_max: int | None = None
-    #: False behind PgBouncer in transaction mode, where LISTEN does not work.
-    listens: bool = True
-    #: Queues in strict order: one gets a slot only while those before it have nothing ready. Empty: fair turns.
-    queue_order: tuple[str, ...] = ()
-    #: once: run one message; drain: run what is ready; both tell by WorkerSide.intake.errand when that is done.
-    errand: ErrandKind | None = None
 
 
 class PostgresBroker(HookedBroker):

@@ -12,11 +12,10 @@ from typing import Any
 
 import psycopg2
 
-from callboard.broker.effects import write_effects
 from callboard.broker.verdict import AttemptError, DeadReason, Outcome, Verdict, one_of_each_lease
-from callboard.broker.verdict_parameters import fence, parameters_of
+from callboard.broker.verdict_parameters import fence
+from callboard.broker.verdict_writing import outcomes_of, write_verdicts
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, sql
-from callboard.db.prepared import Prepared
 from callboard.errors import BrokerUnavailable, CallboardError, DatabaseUnavailable
 from callboard.log import get_logger
 
@@ -42,20 +41,6 @@ LINGER_S = 0.005
 LINGER_MAX = 250
 #: Wait between tries while the database is away, s.
 RETRY_WAIT_S = 0.5
-
-_STATEMENTS = {
-    Outcome.DONE: "queue/end_done",
-    Outcome.RETRY: "queue/end_requeue",
-    Outcome.POSTPONED: "queue/end_requeue",
-    Outcome.RELEASED: "queue/end_requeue",
-    Outcome.DISCARDED: "queue/end_requeue",
-    Outcome.DEAD: "queue/end_dead",
-}
-END_DONE = Prepared(
-    "callboard_end_done",
-    sql("queue/end_done"),
-    {"message_ids": "text", "lease_ids": "text", "started_at": "text"},
-)
 
 #: Refusals of everything rather than of one verdict: a standby after a failover, a full disk that the provider made
 #: read-only, a missing grant, a schema that is being restored. They pass, and are waited for.
@@ -269,46 +254,9 @@ class Completions:
         if not (unanswered := [verdict for verdict in verdicts if verdict.lease_id in self._unanswered]):
             return {}
         cursor.execute(sql("queue/find_written"), {**fence(unanswered), "worker_id": self._worker_id})
-        return _outcomes(unanswered, cursor.fetchall())
+        return outcomes_of(unanswered, cursor.fetchall())
 
     def _drop_connection(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def write_verdicts(
-    cursor: Any, verdicts: Sequence[Verdict], worker_id: str, *, is_prepared: bool = False
-) -> dict[int, Outcome]:
-    """Write verdicts and what comes with them in the caller's transaction.
-
-    Returns the leases that still held, each with what became of its message: what was asked for, or DISCARDED where an
-    operator had cancelled it.
-
-    is_prepared is for connections of our own, straight to Postgres.
-    """
-    held: dict[int, Outcome] = {}
-    groups: dict[str, list[Verdict]] = {}
-    for verdict in verdicts:
-        groups.setdefault(_STATEMENTS[verdict.outcome], []).append(verdict)
-    for name, group in sorted(groups.items()):
-        parameters = {**parameters_of(group), "worker_id": worker_id}
-        if is_prepared and name == "queue/end_done":
-            END_DONE.execute(cursor, parameters)
-        else:
-            cursor.execute(sql(name), parameters)
-        held |= _outcomes(group, cursor.fetchall())
-    with_effects = [verdict for verdict in verdicts if verdict.has_effects and verdict.lease_id in held]
-    if with_effects:
-        write_effects(cursor, with_effects)
-    return held
-
-
-def _outcomes(verdicts: Sequence[Verdict], rows: Sequence[Sequence[Any]]) -> dict[int, Outcome]:
-    """Return the outcome at commit of each lease; rows are a lease id and, after some statements, is_discarded."""
-    discarded = {row[0]: True in row[1:2] for row in rows}
-    return {
-        verdict.lease_id: Outcome.DISCARDED if discarded[verdict.lease_id] else verdict.outcome
-        for verdict in verdicts
-        if verdict.lease_id in discarded
-    }

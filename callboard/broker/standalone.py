@@ -17,11 +17,11 @@ from dramatiq.broker import Consumer
 from dramatiq.errors import DecodeError
 
 from callboard.broker.claiming import Claimer
-from callboard.broker.completions import write_verdicts
 from callboard.broker.delivery import Delivery, verdict_of_no_message
 from callboard.broker.intake import CHANNEL
 from callboard.broker.liveness import Liveness
 from callboard.broker.verdict import DeadReason, Decision, Outcome, Verdict
+from callboard.broker.verdict_writing import write_verdicts
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, schema
 from callboard.errors import DatabaseUnavailable
 from callboard.log import get_logger

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from callboard.broker.broker import PostgresBroker
-from callboard.broker.completions import write_verdicts
 from callboard.broker.default import default_broker
 from callboard.broker.delivery import Delivery, current_delivery
 from callboard.broker.stages import run_stages
 from callboard.broker.verdict import Outcome, Verdict
+from callboard.broker.verdict_writing import write_verdicts
 from callboard.db import sql
 from callboard.errors import CallboardError, DatabaseUnavailable, LeaseLost
 from callboard.log import get_logger

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from callboard.broker import claiming, completions
+from callboard.broker import claiming, verdict_writing
 from callboard.db.prepared import Prepared
 from callboard.errors import LeaseLost
 from tests.chaos.lifecycle.machine import Lifecycle
@@ -103,9 +103,9 @@ def altered_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
         for path, text in zip(paths, texts, strict=True):
             path.write_text(text.replace(old, new))
         module.sql.cache_clear()
-        types = dict.fromkeys(completions.END_DONE._order, "text")
+        types = dict.fromkeys(verdict_writing.END_DONE._order, "text")
         prepared = Prepared("callboard_end_done", module.sql("queue/end_done"), types)
-        monkeypatch.setattr(completions, "END_DONE", prepared)
+        monkeypatch.setattr(verdict_writing, "END_DONE", prepared)
 
     yield alter
     monkeypatch.undo()
