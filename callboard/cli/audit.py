@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC
 from typing import Annotated
 
 import typer
 
-from callboard.cli.output import Form, show
+from callboard.cli.output import Form, is_narrow, show
 from callboard.errors import NotFound
+from callboard.ops.wording import moment
 
 
 def audit(
@@ -30,14 +32,17 @@ def audit(
     if not changes:
         raise NotFound("No change matches. Every change by command or API is kept from this version on.")
     columns = {
-        "when": lambda change: change.changed_at.strftime("%Y-%m-%d %H:%M:%S"),
+        "when": lambda change: moment(change.changed_at),
         "who": lambda change: change.operator,
         "via": lambda change: change.via,
         "action": lambda change: change.action,
-        "COUNT": lambda change: str(change.count),
-        "of what": lambda change: _short(change.filter),
+        "count": lambda change: str(change.count),
+        "of what": lambda change: _short({**change.filter, **change.details}),
         "why": lambda change: change.reason or "",
     }
+    if output is Form.TABLE and is_narrow():
+        del columns["via"]
+        columns["when"] = lambda change: f"{change.changed_at.astimezone(UTC):%m-%d %H:%M}"
     show(changes, columns, output, id_of=lambda change: str(change.audit_id))
 
 
@@ -49,5 +54,7 @@ def _short(asked: dict[str, object]) -> str:
             continue
         text = f"{len(value)} of them" if isinstance(value, list) and len(value) > 1 else value
         text = text[0] if isinstance(text, list) and text else text
-        parts.append(f"{name} {text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)}")
+        # A flag, such as of a canary, is said by its name alone.
+        said = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
+        parts.append(name if text is True else f"{name} {said}")
     return ", ".join(parts)[:80]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import typer
 
 from callboard.cli.changes import DryRun, Reason, Yes, approve, operator
-from callboard.cli.output import Form, ago, count, duration, is_wide, note, plain, print_json, show
+from callboard.cli.output import Form, ago, count, duration, is_narrow, is_wide, note, plain, print_json, show
 from callboard.cli.stories import print_story
 from callboard.errors import InvalidRequest, NotFound
 from callboard.ops.messages import MessageFilter, MessageLine, State
@@ -83,7 +83,10 @@ def _print(rows: list[MessageLine], output: Form) -> None:
         "moment": _moment,
         "why": lambda row: row.note or "",
     }
-    if output is Form.TABLE and not is_wide():
+    if output is Form.TABLE and is_narrow():
+        columns = {name: columns[name] for name in ("id", "state", "moment")}
+        columns["actor: why"] = lambda row: ": ".join(filter(None, [row.actor_name, row.note]))
+    elif output is Form.TABLE and not is_wide():
         columns = {name: columns[name] for name in ("id", "state", "actor", "moment", "why")}
     show(rows, columns, output, id_of=lambda row: row.message_id)
 
@@ -155,7 +158,8 @@ def cancel(ids: list[str] = IDS, yes: Yes = False, dry_run: DryRun = False, reas
     from callboard.ops import cancellations
 
     ids = list(dict.fromkeys(ids))
-    if not approve(len(ids), "messages will be cancelled", yes=yes, dry_run=dry_run):
+    messages = "message" if len(ids) == 1 else "messages"
+    if not approve(len(ids), f"{messages} will be cancelled", yes=yes, dry_run=dry_run):
         return
     with get_pool().cursor() as cursor:
         done = cancellations.cancel(cursor, ids, operator(reason))
