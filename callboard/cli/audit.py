@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from callboard.cli.output import Form, is_narrow, show
 from callboard.errors import NotFound
+from callboard.ops.audit import Change
 from callboard.ops.wording import moment
 
 
@@ -37,13 +38,18 @@ def audit(
         "via": lambda change: change.via,
         "action": lambda change: change.action,
         "count": lambda change: str(change.count),
-        "of what": lambda change: _short({**change.filter, **change.details}),
+        "of what": _of_what,
         "why": lambda change: change.reason or "",
     }
     if output is Form.TABLE and is_narrow():
-        del columns["via"]
+        del columns["via"], columns["of what"], columns["why"]
+        columns["of what: why"] = lambda change: ": ".join(filter(None, [_of_what(change), change.reason]))
         columns["when"] = lambda change: f"{change.changed_at.astimezone(UTC):%m-%d %H:%M}"
     show(changes, columns, output, id_of=lambda change: str(change.audit_id))
+
+
+def _of_what(change: Change) -> str:
+    return _short({**change.filter, **change.details})
 
 
 def _short(asked: dict[str, object]) -> str:
@@ -55,6 +61,16 @@ def _short(asked: dict[str, object]) -> str:
         text = f"{len(value)} of them" if isinstance(value, list) and len(value) > 1 else value
         text = text[0] if isinstance(text, list) and text else text
         # A flag, such as of a canary, is said by its name alone.
+        if name in ("since", "until") and isinstance(text, str):
+            text = _moment(text)
         said = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
         parts.append(name if text is True else f"{name} {said}")
     return ", ".join(parts)[:80]
+
+
+def _moment(text: str) -> str:
+    """Say a moment that was kept as text as moments are said elsewhere; what is none stays as it is."""
+    try:
+        return moment(datetime.fromisoformat(text))
+    except ValueError:
+        return text

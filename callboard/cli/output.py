@@ -87,7 +87,7 @@ NUMBER_COLUMNS = frozenset(
 MEBIBYTE = 1024 * 1024
 WHOLE_COLUMNS = frozenset({"id", "state", "moment", "when", "queue", "action", "name", "host"})
 #: Text of any length, which gets what is left of the line.
-FREE_COLUMNS = frozenset({"why", "runs", "actor: why"})
+FREE_COLUMNS = frozenset({"why", "runs"})
 #: From this width on a table may show more; below the other it must show less.
 WIDE, NARROW = 125, 100
 

@@ -37,12 +37,11 @@ def workers(output: Form = typer.Option(Form.TABLE, "--output", "-o", help="tabl
         "version": lambda row: row.version,
         "runs": _jobs,
     }
-    narrow_queues = lambda row: fill(" ".join(row.queues), QUEUES_WIDTH)  # noqa: E731 - a column like the others
     if output is Form.TABLE and is_narrow():
         columns = {
             "host": columns["host"],
             "pid": columns["pid"],
-            "queues": narrow_queues,
+            "queues": _folded_queues,
             "busy": lambda row: f"{count(row.running)} of {count(row.threads)}",
             "up": columns["up"],
             "silent": columns["silent"],
@@ -50,10 +49,14 @@ def workers(output: Form = typer.Option(Form.TABLE, "--output", "-o", help="tabl
         }
     elif output is Form.TABLE and not is_wide():
         del columns["version"]
-        columns["queues"] = narrow_queues
+        columns["queues"] = _folded_queues
     show(rows, columns, output, id_of=lambda row: row.worker_id)
     if output is Form.TABLE and any(row.is_suspect for row in rows):
         note("! seems to be dead, frozen or cut off: its messages are taken back when that is certain.")
+
+
+def _folded_queues(worker: WorkerView) -> str:
+    return fill(" ".join(worker.queues), QUEUES_WIDTH)
 
 
 def _jobs(worker: WorkerView) -> str:
