@@ -18,8 +18,8 @@ def audit(
     action: Annotated[
         str | None, typer.Option(help='Only this action, such as "dead retry", or all of a group: dead')
     ] = None,
-    since: Annotated[str | None, typer.Option(help="Only since then: a span such as 2h, or a moment")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most rows")] = 50,
+    since: Annotated[str | None, typer.Option(help="Only what was changed since: 2h, 7d, 2026-11-24T18:00.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most rows")] = 50,
     output: Annotated[Form, typer.Option("--output", "-o", help="table, json or ids")] = Form.TABLE,
 ) -> None:
     """List what operators changed, newest first: when, who, what, how much, why."""

@@ -172,6 +172,7 @@ def test_a_change_shows_its_count_and_asks(shell, db, verb):
         (["--where", "$.to ="], 2, "is no SQL/JSON path: syntax error"),
         (["--since", "2999-01-01"], 2, "--since '2999-01-01' is still to come"),
         (["--until", "yesterday"], 2, "--until 'yesterday' is no moment"),
+        (["--since", "1h", "--until", "2h"], 2, "--since is later than --until"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

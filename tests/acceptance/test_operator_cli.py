@@ -177,6 +177,8 @@ def test_cancelling_says_what_became_of_each(shell, rows, db):
     assert "asked to stop" in done.stderr and rows["done"] in done.stderr
     assert db("SELECT outcome FROM callboard.message_history WHERE message_id = %s", rows["queued"]) == [("discarded",)]
     assert "ann" not in shell.run_callboard("messages", "show", rows["running"]).stdout.splitlines()[0]
+    piped = shell.run_callboard("messages", "cancel", "-", "--yes", stdin=f"{rows['delayed']}\n")
+    assert (piped.returncode, piped.stdout) == (0, f"{rows['delayed']}\n")
     nothing = shell.run_callboard("messages", "cancel", unknown, "--yes")
     assert (nothing.returncode, unknown in nothing.stderr) == (3, True)
 
