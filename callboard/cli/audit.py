@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from callboard.cli.output import Form, is_narrow, show
+from callboard.cli.output import Form, is_wide, show
 from callboard.errors import NotFound
 from callboard.ops.audit import Change
 from callboard.ops.wording import moment
@@ -41,7 +41,7 @@ def audit(
         "of what": _of_what,
         "why": lambda change: change.reason or "",
     }
-    if output is Form.TABLE and is_narrow():
+    if output is Form.TABLE and not is_wide():
         del columns["via"], columns["of what"], columns["why"]
         columns["of what: why"] = lambda change: ": ".join(filter(None, [_of_what(change), change.reason]))
         columns["when"] = lambda change: f"{change.changed_at.astimezone(UTC):%m-%d %H:%M}"

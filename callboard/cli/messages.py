@@ -10,7 +10,7 @@ import typer
 
 from callboard.cli.changes import DryRun, Reason, Yes, approve, operator
 from callboard.cli.dead_options import Where, read_ids
-from callboard.cli.output import Form, ago, count, duration, is_narrow, is_wide, note, plain, print_json, show
+from callboard.cli.output import Form, ago, count, duration, is_wide, note, plain, print_json, show
 from callboard.cli.stories import print_story
 from callboard.errors import InvalidRequest, NotFound
 from callboard.ops.messages import MessageFilter, MessageLine, State
@@ -84,11 +84,9 @@ def _print(rows: list[MessageLine], output: Form) -> None:
         "moment": _moment,
         "why": lambda row: row.note or "",
     }
-    if output is Form.TABLE and is_narrow():
+    if output is Form.TABLE and not is_wide():
         columns = {name: columns[name] for name in ("id", "state", "moment")}
         columns["actor: why"] = lambda row: ": ".join(filter(None, [row.actor_name, row.note]))
-    elif output is Form.TABLE and not is_wide():
-        columns = {name: columns[name] for name in ("id", "state", "actor", "moment", "why")}
     show(rows, columns, output, id_of=lambda row: row.message_id)
 
 
