@@ -7,13 +7,12 @@ from pathlib import Path
 
 import typer
 
-from callboard.cli.output import Form, ago, note, show
+from callboard.cli.output import Form, ago, count, note, show, size
 from callboard.cli.serving import MaxJobs, MaxRss, MaxTime, Modules, Queues
-from callboard.ops.background import BackgroundProcess, BackgroundWorker
+from callboard.ops.background import BackgroundWorker
 
 #: What the end of a worker takes beyond the grace of what it runs, s.
 STOP_MARGIN_S = 15
-MEBIBYTE = 1024 * 1024
 #: Marks that a container's runtime leaves.
 CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
 
@@ -79,18 +78,14 @@ def list_processes(output: Form = typer.Option(Form.TABLE, "--output", "-o", hel
         "process": lambda row: row.role,
         "pid": lambda row: str(row.pid),
         "age": lambda row: ago(row.started_at),
-        "memory": _memory,
-        "messages": lambda row: "" if row.messages_ended is None else str(row.messages_ended),
+        "memory": lambda row: size(row.rss_bytes),
+        "messages": lambda row: "" if row.messages_ended is None else count(row.messages_ended),
         "state": lambda row: row.state,
     }
     if worker is None and output is Form.TABLE:
         note("No background worker runs in this folder. Start one with: callboard start")
         return
     show(worker.processes if worker else [], columns, output, id_of=lambda row: str(row.pid))
-
-
-def _memory(process: BackgroundProcess) -> str:
-    return "" if process.rss_bytes is None else f"{process.rss_bytes / MEBIBYTE:.0f} MB"
 
 
 def _start(arguments: list[str] | tuple[str, ...]) -> None:

@@ -75,7 +75,7 @@ def groups(
     since: Since = None,
     until: Until = None,
     where: Where = None,
-    limit: int = typer.Option(50, min=1, max=10_000, help="Most rows"),
+    limit: int = typer.Option(50, min=1, max=100_000, help="Most rows"),
     output: Form = OUTPUT,
 ) -> None:
     """List the causes of dead letters, the most frequent first: how many, since when, and their course over time."""

@@ -29,7 +29,7 @@ from callboard.ops.dead_changes import Changed, discard_dead, purge_dead, retry_
 from callboard.ops.dead_edit import Edit, parse_edit, retry_edited
 from callboard.ops.dead_filter import DeadFilter, require_choice, some_ids
 from callboard.ops.dead_letters import count_dead
-from callboard.ops.moments import parse_past, parse_span
+from callboard.ops.moments import check_order, parse_past, parse_span
 
 #: Letters that stay dead and are said one by one.
 SAID_MAX = 10
@@ -136,6 +136,7 @@ def purge(
     )
     if older_than is not None:
         which = dataclasses.replace(which, until=parse_past(older_than, name="--older-than"))
+        check_order(which.since, which.until)
     purge_chosen(which, is_all=all_, yes=yes, dry_run=dry_run, reason=reason, output=output)
 
 

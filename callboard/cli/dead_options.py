@@ -10,7 +10,7 @@ import typer
 
 from callboard.errors import InvalidRequest
 from callboard.ops.dead_filter import REASONS, DeadFilter
-from callboard.ops.moments import parse_past
+from callboard.ops.moments import check_order, parse_past
 
 #: A filter on arguments reads every message, and a batch writes hundreds, s.
 TIMEOUT_S = 60.0
@@ -27,7 +27,11 @@ Since = Annotated[str | None, typer.Option("--since", help="Only what died since
 Until = Annotated[str | None, typer.Option("--until", help="Only what died before: 2h, 7d, 2026-11-24T18:00.")]
 Where = Annotated[
     str | None,
-    typer.Option("--where", help="""Only those whose arguments fit a JSON path: '$.to == "ann@example.org"'."""),
+    typer.Option(
+        "--where",
+        metavar="JSONPATH",
+        help="""Only those whose arguments fit a JSON path: '$.to == "ann@example.org"'.""",
+    ),
 ]
 All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
 
@@ -44,14 +48,17 @@ def dead_filter(
     where: str | None = None,
 ) -> DeadFilter:
     """Make a filter of what was typed. Raises: InvalidRequest."""
+    since_at = None if since is None else parse_past(since, name="--since")
+    until_at = None if until is None else parse_past(until, name="--until")
+    check_order(since_at, until_at)
     return DeadFilter(
         ids=tuple(read_ids(ids)) if ids else None,
         queue=queue,
         actor=actor,
         reason=reason,
         group=group,
-        since=None if since is None else parse_past(since, name="--since"),
-        until=None if until is None else parse_past(until, name="--until"),
+        since=since_at,
+        until=until_at,
         where=where,
     )
 

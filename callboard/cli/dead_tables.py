@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from datetime import datetime
 
 from rich.console import Console
 from rich.text import Text
 
-from callboard.cli.output import ago, duration
+from callboard.cli.output import ago, duration, run_time
 from callboard.ops.dead_letters import PARTS, Attempt, DeadGroup, DeadLetter, DeadStory
+from callboard.ops.wording import elapsed_s, moment
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 #: Width where stdout is no terminal, characters; and from which on there is room for the queue.
@@ -65,9 +65,9 @@ def print_story(story: DeadStory) -> None:
     facts = {
         "reason": letter.reason,
         "cause": "  ".join(filter(None, [letter.fingerprint, letter.error_place])),
-        "sent": _moment(letter.enqueued_at),
-        "failed first": _moment(letter.first_failed_at),
-        "died": _moment(letter.died_at),
+        "sent": moment(letter.enqueued_at),
+        "failed first": moment(letter.first_failed_at) if letter.first_failed_at else "",
+        "died": moment(letter.died_at),
         "attempts": f"{letter.attempt}, retries {story.retries}, lost workers {story.lost_workers}, "
         f"generation {letter.generation}, priority {story.priority}",
         "dedupe key": story.dedupe_key,
@@ -98,16 +98,12 @@ def _attempt_line(attempt: Attempt) -> str:
     outcome = f"{attempt.outcome} ({attempt.reason})" if attempt.reason else attempt.outcome
     took = ""
     if attempt.started_at is not None:
-        took = f" after {max((attempt.ended_at - attempt.started_at).total_seconds(), 0):.3g} s"
-    worker = f", on {attempt.hostname}, process {attempt.pid}" if attempt.hostname else ""
+        took = f" after {run_time(max(elapsed_s(attempt.started_at, attempt.ended_at), 0))}"
+    worker = f", on {attempt.hostname}:{attempt.pid}" if attempt.hostname else ""
     if not worker and attempt.worker_id:
         worker = f", on worker {attempt.worker_id}"
-    began = f"began {_moment(attempt.started_at)}, " if attempt.started_at else ""
-    return f"  {number}: {began}{outcome} {_moment(attempt.ended_at)}{took}{worker}"
-
-
-def _moment(moment: datetime | None) -> str:
-    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
+    began = f"began {moment(attempt.started_at)}, " if attempt.started_at else ""
+    return f"  {number}: {began}{outcome} {moment(attempt.ended_at)}{took}{worker}"
 
 
 def _error(error_class: str | None, message: str | None) -> str:

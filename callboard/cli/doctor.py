@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -131,4 +132,11 @@ def _print(findings: list[Finding]) -> None:
         console.print(f"[{colour}]{mark}[/] [bold]{finding.name:13}[/] ", end="")
         console.print(finding.text, markup=False)
         if finding.advice:
-            console.print(f"  {'':13} → {finding.advice}", markup=False)
+            console.print(_advice(finding.advice, console.width if sys.stdout.isatty() else None), markup=False)
+
+
+def _advice(text: str, width: int | None) -> str:
+    """Write an advice under its finding, on a terminal in lines that begin below each other."""
+    indent = " " * 16
+    lines = [text] if width is None else wrap(text, max(width - len(indent) - 2, 20), break_on_hyphens=False)
+    return "\n".join(f"{indent}{'  ' if number else '→ '}{line}" for number, line in enumerate(lines))

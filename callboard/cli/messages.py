@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
+from typing import Annotated
 
 import typer
 
 from callboard.cli.changes import DryRun, Reason, Yes, approve, operator
+from callboard.cli.dead_options import Where, read_ids
 from callboard.cli.output import Form, ago, count, duration, is_wide, note, plain, print_json, show
 from callboard.cli.stories import print_story
 from callboard.errors import InvalidRequest, NotFound
@@ -29,21 +31,21 @@ def message_id(text: str) -> str:
         ) from None
 
 
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of messages; - reads them from stdin.")]
 OUTPUT = typer.Option(Form.TABLE, "--output", "-o", help="table, json or ids")
 ID = typer.Argument(help="Id of the message", parser=message_id)
-IDS = typer.Argument(help="Ids of messages", parser=message_id)
 
 
 @app.command("list")
 def list_(
     *,
-    queue: str = typer.Option(None, help="Only this queue"),
-    actor: str = typer.Option(None, help="Only this actor"),
-    state: list[State] = typer.Option([], help="Only in this state; may be given several times"),
-    since: str = typer.Option(None, help="Sent since: a span such as 2h, or a moment"),
-    until: str = typer.Option(None, help="Sent until: a span such as 2h, or a moment"),
-    where: str = typer.Option(None, metavar="JSONPATH", help="""Arguments match, as '$.to == "a@example.org"'"""),
-    limit: int = typer.Option(50, min=1, max=10_000, help="Most rows"),
+    queue: str = typer.Option(None, help="Only of this queue."),
+    actor: str = typer.Option(None, help="Only of this actor."),
+    state: list[State] = typer.Option([], help="Only in this state; may be given several times."),
+    since: str = typer.Option(None, help="Only what was sent since: 2h, 7d, 2026-11-24T18:00."),
+    until: str = typer.Option(None, help="Only what was sent before: 2h, 7d, 2026-11-24T18:00."),
+    where: Where = None,
+    limit: int = typer.Option(50, min=1, max=100_000, help="Most rows"),
     oldest: bool = typer.Option(False, "--oldest", help="Oldest first; without --state only what has not ended."),
     output: Form = OUTPUT,
 ) -> None:
@@ -61,8 +63,7 @@ def list_(
         until=None if until is None else moments.parse_past(until, name="--until"),
         path=where,
     )
-    if wanted.since and wanted.until and wanted.since > wanted.until:
-        raise InvalidRequest(f"--since {since!r} is later than --until {until!r}. Exchange the two.")
+    moments.check_order(wanted.since, wanted.until)
     with get_pool().cursor(FILTER_TIMEOUT_S) as cursor:
         rows = messages.list_messages(cursor, wanted, limit=limit, is_oldest=oldest)
     if not rows:
@@ -84,7 +85,8 @@ def _print(rows: list[MessageLine], output: Form) -> None:
         "why": lambda row: row.note or "",
     }
     if output is Form.TABLE and not is_wide():
-        columns = {name: columns[name] for name in ("id", "state", "actor", "moment", "why")}
+        columns = {name: columns[name] for name in ("id", "state", "moment")}
+        columns["actor: why"] = lambda row: ": ".join(filter(None, [row.actor_name, row.note]))
     show(rows, columns, output, id_of=lambda row: row.message_id)
 
 
@@ -149,13 +151,14 @@ def explain(
 
 
 @app.command()
-def cancel(ids: list[str] = IDS, yes: Yes = False, dry_run: DryRun = False, reason: Reason = None) -> None:
+def cancel(ids: Ids, yes: Yes = False, dry_run: DryRun = False, reason: Reason = None) -> None:
     """Cancel messages: a waiting one never runs, a running one is asked to stop."""
     from callboard.app import get_pool
     from callboard.ops import cancellations
 
-    ids = list(dict.fromkeys(ids))
-    if not approve(len(ids), "messages will be cancelled", yes=yes, dry_run=dry_run):
+    ids = list(dict.fromkeys(map(message_id, read_ids(ids))))
+    messages = "message" if len(ids) == 1 else "messages"
+    if not approve(len(ids), f"{messages} will be cancelled", yes=yes, dry_run=dry_run):
         return
     with get_pool().cursor() as cursor:
         done = cancellations.cancel(cursor, ids, operator(reason))

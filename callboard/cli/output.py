@@ -60,7 +60,7 @@ def _table(rows: Sequence[Any], columns: dict[str, Callable[[Any], str]]) -> Tab
         if name in FREE_COLUMNS:
             table.add_column(name, ratio=1, no_wrap=True, overflow="ellipsis")
             continue
-        is_number = name.isupper() or name in NUMBER_COLUMNS
+        is_number = name in NUMBER_COLUMNS
         # An id that is broken in two cannot be copied.
         no_wrap = is_number or name in WHOLE_COLUMNS
         table.add_column(name, justify="right" if is_number else "left", overflow="fold", no_wrap=no_wrap)
@@ -82,17 +82,22 @@ def console() -> Console:
 
 NUMBER_COLUMNS = frozenset(
     {"ready", "delayed", "running", "stuck", "dead", "attempt", "oldest", "workers", "threads", "in/min", "out/min"}
-    | {"mean run", "empty in", "needed", "pid", "sent", "silent", "memory", "up"}
+    | {"mean run", "empty in", "needed", "pid", "count", "age", "messages", "busy", "sent", "silent", "memory", "up"}
 )
-WHOLE_COLUMNS = frozenset({"id", "state", "moment"})
+MEBIBYTE = 1024 * 1024
+WHOLE_COLUMNS = frozenset({"id", "state", "moment", "when", "queue", "action", "name", "host"})
 #: Text of any length, which gets what is left of the line.
 FREE_COLUMNS = frozenset({"why", "runs"})
-#: From this width on a table may show more.
-WIDE = 125
+#: From this width on a table may show more; below the other it must show less.
+WIDE, NARROW = 125, 100
 
 
 def is_wide() -> bool:
     return console().width >= WIDE
+
+
+def is_narrow() -> bool:
+    return console().width < NARROW
 
 
 def print_json(value: Any) -> None:
@@ -116,14 +121,17 @@ def duration(seconds: float | None) -> str:
 
 def count(number: float) -> str:
     """Say a number with its thousands apart; below ten with a decimal where it has one."""
+    if 0 < number < 0.05:  # noqa: PLR2004 - what would read 0.0
+        return "<0.1"
     return f"{number:,.1f}" if number < 10 and number != int(number) else f"{number:,.0f}"  # noqa: PLR2004 - one digit
 
 
 def size(size_bytes: int | None) -> str:
-    """Say a size in MB or GB."""
+    """Say a size in MB or GB, of 1024s as --max-rss and Postgres count them."""
     if size_bytes is None:
         return ""
-    return f"{size_bytes / 1e6:,.0f} MB" if size_bytes < 1e9 else f"{size_bytes / 1e9:,.1f} GB"  # noqa: PLR2004 - units
+    size_mb = size_bytes / MEBIBYTE
+    return f"{size_mb:,.0f} MB" if size_mb < 1024 else f"{size_mb / 1024:,.1f} GB"  # noqa: PLR2004 - units
 
 
 def run_time(seconds: float | None) -> str:

@@ -117,7 +117,8 @@ def discard(
     pool = get_pool()
     with pool.cursor() as cursor:
         plan = queue_controls.plan_discard(cursor, name)
-    if not approve(plan.count, f"waiting messages of queue {name} will be discarded", yes=yes, dry_run=dry_run):
+    messages = "waiting message" if plan.count == 1 else "waiting messages"
+    if not approve(plan.count, f"{messages} of queue {name} will be discarded", yes=yes, dry_run=dry_run):
         return
     who = operator(reason)
     with progress("discarding", plan.count) as advance:

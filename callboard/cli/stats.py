@@ -90,7 +90,7 @@ def _change(rows: list[QueueView], first: dict[str, QueueView], name: str) -> st
 def _table(rows: list[QueueView], before: dict[str, QueueView], *, wide: bool) -> Table:
     """Make the table; each change since the last look stands behind its figure."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1) if wide else (0, 1, 0, 0))
-    table.add_column("queue", overflow="ellipsis", no_wrap=True, max_width=24 if wide else 12)
+    table.add_column("queue", overflow="ellipsis", no_wrap=True, max_width=24)
     narrow = ("ready", "", "running", "in/min", "out/min", "empty in", "dead", "")
     all_of_them = ("ready", "", "delayed", "running", "oldest", "in/min", "out/min", "mean run", "empty in", "needed")
     for name in (*all_of_them, "threads", "dead", "") if wide else narrow:

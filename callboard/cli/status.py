@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from callboard.cli.output import Form, console, count, duration, print_json, print_table, show, size
+from callboard.cli.output import Form, console, count, duration, is_narrow, print_json, print_table, show, size
 from callboard.errors import CallboardError
 from callboard.ops.condition import DatabaseFigures, Level, Reason
 from callboard.ops.queues import QueueView
@@ -43,7 +43,10 @@ def status(output: Form = typer.Option(Form.TABLE, "--output", "-o", help="table
     else:
         if output is Form.TABLE:
             _print_facts(found)
-        show(found.queues, COLUMNS, output, id_of=lambda row: row.queue_name)
+        # Of a narrow terminal a queue's name takes the room; the verdict tells of stuck ones, queues list of the pace.
+        dropped = {"stuck", "out/min"} if output is Form.TABLE and is_narrow() else set()
+        columns = {name: cell for name, cell in COLUMNS.items() if name not in dropped}
+        show(found.queues, columns, output, id_of=lambda row: row.queue_name)
         if output is Form.TABLE:
             _print_verdict(found)
     if found.level is Level.UNHEALTHY:
@@ -102,7 +105,7 @@ def _facts(found: Status) -> Iterator[tuple[str, str]]:
     threads, running = sum(worker.threads for worker in alive), sum(queue.running for queue in found.queues)
     yield (
         "workers",
-        f"{many(len(alive), 'process')} with {many(threads, 'thread')}; {running:,} messages run"
+        f"{many(len(alive), 'process')} with {many(threads, 'thread')}; {many(running, 'message')} running"
         + (f"; {suspects:,} more seem to be dead" if suspects else ""),
     )
     ready = sum(queue.ready for queue in found.queues)

@@ -33,7 +33,7 @@ def print_story(story: MessageStory, *, has_all_tracebacks: bool) -> None:
         screen.print(Text(f"\nTraceback of attempt {run.attempt}{_generation(run.generation)}:", style="bold"))
         print(plain(run.traceback or ""))
     if len(with_traceback) > 1 and not has_all_tracebacks:
-        screen.print(Text(f"\n{len(with_traceback) - 1} earlier ones: --traceback", style="dim"))
+        screen.print(Text(f"\n{len(with_traceback) - 1} earlier: --traceback", style="dim"))
 
 
 def _facts(story: MessageStory) -> Iterator[tuple[str, str]]:
@@ -76,14 +76,14 @@ def _runs(story: MessageStory) -> Table:
             name, justify="right" if name == "took" else "left", overflow="fold", no_wrap=name == "started"
         )
     for run in story.runs:
-        error = f"{run.error_class}: {(run.error_message or '').strip()}" if run.error_class else ""
+        parts = [run.reason, run.error_class, (run.error_message or "").strip()]
         cells = (
             f"{run.attempt}{_generation(run.generation)}",
-            run.outcome + (f" ({run.reason})" if run.reason else ""),
+            run.outcome,
             moment(run.started_at) if run.started_at else "",
             run_time(run.run_s),
             run.worker or "",
-            error,
+            ": ".join(filter(None, parts)),
         )
         table.add_row(*(Text(plain(cell)) for cell in cells))
     return table

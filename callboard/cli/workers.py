@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
 import typer
 
-from callboard.cli.output import Form, ago, count, duration, is_wide, note, run_time, show, size
+from callboard.cli.output import Form, ago, count, duration, is_narrow, is_wide, note, run_time, show, size
 from callboard.errors import NotFound
 from callboard.ops.workers import WorkerView
 
 #: Messages of a process that a table names.
 JOBS_SHOWN = 3
+#: Columns of a narrow terminal that names of queues may take.
+QUEUES_WIDTH = 22
 
 
 def workers(output: Form = typer.Option(Form.TABLE, "--output", "-o", help="table, json or ids")) -> None:
@@ -33,11 +37,26 @@ def workers(output: Form = typer.Option(Form.TABLE, "--output", "-o", help="tabl
         "version": lambda row: row.version,
         "runs": _jobs,
     }
-    if output is Form.TABLE and not is_wide():
-        del columns["version"], columns["up"]
+    if output is Form.TABLE and is_narrow():
+        columns = {
+            "host": columns["host"],
+            "pid": columns["pid"],
+            "queues": _folded_queues,
+            "busy": lambda row: f"{count(row.running)} of {count(row.threads)}",
+            "up": columns["up"],
+            "silent": columns["silent"],
+            "runs": _jobs,
+        }
+    elif output is Form.TABLE and not is_wide():
+        del columns["version"]
+        columns["queues"] = _folded_queues
     show(rows, columns, output, id_of=lambda row: row.worker_id)
     if output is Form.TABLE and any(row.is_suspect for row in rows):
         note("! seems to be dead, frozen or cut off: its messages are taken back when that is certain.")
+
+
+def _folded_queues(worker: WorkerView) -> str:
+    return fill(" ".join(worker.queues), QUEUES_WIDTH)
 
 
 def _jobs(worker: WorkerView) -> str:

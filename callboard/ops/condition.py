@@ -105,7 +105,7 @@ def _about_workers(workers: Sequence[WorkerView]) -> Iterator[Reason]:
 def _about_database(database: DatabaseFigures) -> Iterator[Reason]:
     if database.dead_last_hour >= DEAD_MAX:
         text = f"{database.dead_last_hour:,} messages became dead letters in the last hour."
-        yield Reason(Level.WARNING, text, "callboard dead list")
+        yield Reason(Level.WARNING, text, "callboard dead groups")
     if (open_s := database.oldest_transaction_s or 0) > OPEN_TRANSACTION_MAX_S:
         text = f"A transaction has been open for {span(open_s)} and keeps vacuum from cleaning up."
         yield Reason(Level.WARNING, text, "SELECT pid, query FROM pg_stat_activity ORDER BY xact_start")

@@ -95,7 +95,8 @@ def _unknown(cursor: Any, message_id: str) -> Explanation:
 def _ended(cursor: Any, record: MessageRecord) -> Explanation:
     id_, ended = record.message_id, moment(record.ended_at) if record.ended_at else "an unknown moment"
     if record.state == "dead":
-        error = f": {record.error_class}: {_first_line(record.error_message)}" if record.error_class else ""
+        text = f": {record.error_class}: {_first_line(record.error_message)}".removesuffix(".")
+        error = text if record.error_class else ""
         return Explanation(
             "dead",
             f"It failed for good at {ended} after attempt {record.attempt} ({record.reason}){error}.",
@@ -208,7 +209,7 @@ def _limit(record: MessageRecord, retry_limit: RetryLimit | None) -> str:
 
 
 def _error_of(run: MessageRun) -> str:
-    return f"{run.error_class or 'no error'}: {_first_line(run.error_message)}".removesuffix(": ")
+    return f"{run.error_class or 'no error'}: {_first_line(run.error_message)}".removesuffix(": ").removesuffix(".")
 
 
 def _first_line(text: str | None) -> str:

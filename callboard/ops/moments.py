@@ -52,6 +52,15 @@ def parse_past(text: str, *, name: str, now: datetime | None = None) -> datetime
     return moment
 
 
+def check_order(since: datetime | None, until: datetime | None) -> None:
+    """Return unless nothing can lie between two moments. Raises: InvalidRequest."""
+    if since and until and since > until:
+        raise InvalidRequest(
+            f"--since is later than --until ({since:%Y-%m-%d %H:%M:%S %Z}, {until:%Y-%m-%d %H:%M:%S %Z}). "
+            "Exchange the two."
+        )
+
+
 def _moment(text: str, name: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text.strip())

@@ -20,7 +20,7 @@ def test_changes_are_listed_newest_first_in_three_forms(shell, database_url):
     connection.close()
     # Then each is a row
     table = shell.run_callboard("audit").stdout.splitlines()
-    assert [line.split()[2:6] for line in table[1:]] == [
+    assert [line.split()[3:7] for line in table[1:]] == [
         ["shop", "api", "queues", "pause"],
         ["ann@host", "cli", "dead", "retry"],
     ]

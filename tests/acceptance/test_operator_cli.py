@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import sys
@@ -176,6 +177,8 @@ def test_cancelling_says_what_became_of_each(shell, rows, db):
     assert "asked to stop" in done.stderr and rows["done"] in done.stderr
     assert db("SELECT outcome FROM callboard.message_history WHERE message_id = %s", rows["queued"]) == [("discarded",)]
     assert "ann" not in shell.run_callboard("messages", "show", rows["running"]).stdout.splitlines()[0]
+    piped = shell.run_callboard("messages", "cancel", "-", "--yes", stdin=f"{rows['delayed']}\n")
+    assert (piped.returncode, piped.stdout) == (0, f"{rows['delayed']}\n")
     nothing = shell.run_callboard("messages", "cancel", unknown, "--yes")
     assert (nothing.returncode, unknown in nothing.stderr) == (3, True)
 
@@ -272,3 +275,29 @@ def test_the_live_screen_refreshes_keeps_no_transaction_and_leaves_by_a_key(
 def test_the_figures_are_printed_once_without_watch(shell, rows):
     assert "emails" in shell.run_callboard("stats").stdout
     assert json.loads(shell.run_callboard("stats", "-o", "json").stdout)[0]["queue_name"] == "emails"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (("status",), ["customer_notifications", "oldest"]),
+        (("queues", "list"), ["customer_notifications", "empty in"]),
+        (("messages", "list", "--state", "delayed"), ["send_order_confirmation", "the mail server"]),
+        (("workers",), ["0 of 2", "silent"]),
+        (("audit",), ["queues pause", "printer"]),
+        (("stats",), ["customer_notifications"]),
+    ],
+    ids=" ".join,
+)
+def test_a_table_keeps_names_and_reasons_whole_on_80_columns(*, scene, shell, database_url, arguments, shown):
+    scene.actor("send_order_confirmation", "customer_notifications")
+    scene.worker("customer_notifications")
+    scene.queued("customer_notifications", actor="send_order_confirmation", due_s=60, reason="the mail server is away")
+    shell.run_callboard("queues", "pause", "customer_notifications", "--until", "2h", "--reason", "the printer moves")
+    terminal = Terminal(80, database_url, *arguments)
+    assert terminal.end() == 0
+    screen = re.sub(r"\x1b\[[\d;]*m", "", terminal.screen)
+    assert all(text in screen for text in shown), screen
+    # A sentence may be longer, and so may a command in it, which is copied; a row of a table may not.
+    table = [line.rstrip() for line in screen.splitlines() if "→" not in line and "paused until" not in line]
+    assert max(map(len, table)) <= 80

@@ -64,7 +64,7 @@ def test_workers_letters_and_transactions_are_looked_at_too():
     worker = replace(WORKER, is_suspect=True)
     database = replace(DATABASE, dead_last_hour=10, oldest_transaction_s=3600)
     level, commands = verdict(worker=worker, database=database)
-    assert (level, commands[:2]) == (Level.WARNING, ["callboard workers", "callboard dead list"])
+    assert (level, commands[:2]) == (Level.WARNING, ["callboard workers", "callboard dead groups"])
     assert "pg_stat_activity" in commands[2]
 
 
