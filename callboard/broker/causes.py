@@ -41,6 +41,8 @@ MEMBER = "\nThe above exception is one of the following group:\n\n"
 
 #: Packages that are ours although they were installed like a library.
 _own_packages = {"callboard", "actors", "middleware"}
+#: Between Dramatiq and every actor, so that it tells nothing.
+_PLUMBING = str(Path(__file__).with_name("interruptible.py"))
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 # Not sysconfig, which takes a producer milliseconds to import.
 _STANDARD_LIBRARY = f"{Path(linecache.__file__).parent}/"
@@ -100,7 +102,7 @@ def marked_traceback(error: BaseException) -> str:
 @lru_cache(maxsize=4096)
 def is_ours(filename: str) -> bool:
     """Tell whether code in this file is the team's: neither the standard library nor an installed package."""
-    if filename.startswith("<"):
+    if filename.startswith("<") or filename == _PLUMBING:
         return False
     parts = Path(filename).parts
     for index in range(len(parts) - 2, -1, -1):

@@ -45,7 +45,8 @@ def test_a_batch_of_large_verdicts_is_bounded_by_their_size(large):
 
 
 def test_tracebacks_count_too():
-    assert len(first_batch(error=AttemptError("Error", "", "x" * TRACEBACK_MAX, "0" * 12))) == BATCH_BYTES_MAX // TRACEBACK_MAX
+    error = AttemptError("Error", "", "x" * TRACEBACK_MAX, "0" * 12)
+    assert len(first_batch(error=error)) == BATCH_BYTES_MAX // TRACEBACK_MAX
 
 
 def test_one_verdict_is_written_whatever_its_size():
