@@ -61,8 +61,6 @@ def list_(
         until=None if until is None else moments.parse_past(until, name="--until"),
         path=where,
     )
-    if wanted.since and wanted.until and wanted.since > wanted.until:
-        raise InvalidRequest(f"--since {since!r} is later than --until {until!r}. Exchange the two.")
     with get_pool().cursor(FILTER_TIMEOUT_S) as cursor:
         rows = messages.list_messages(cursor, wanted, limit=limit, is_oldest=oldest)
     if not rows:

@@ -136,7 +136,7 @@ def check_where(cursor: Any, which: DeadFilter) -> None:
             f"where {which.where!r} names a value and compares it with nothing. Write a condition, such as "
             """$.to == "ann@example.org" or exists($.to)."""
         ) from None
-    except (psycopg2.DataError, psycopg2.ProgrammingError) as error:
+    except (psycopg2.DataError, psycopg2.ProgrammingError, psycopg2.errors.StatementTooComplex) as error:
         raise InvalidRequest(
             f"where {which.where!r} is no SQL/JSON path: {str(error.diag.message_primary).strip()}. "
             """Write a condition on the arguments, such as $.to == "ann@example.org"."""
