@@ -18,7 +18,7 @@ from callboard.db import sql
 from callboard.errors import Conflict, DatabaseUnavailable, TooSlow
 from callboard.ops import audit
 from callboard.ops.audit import Operator
-from callboard.ops.dead_filter import DeadFilter, check_where, matching
+from callboard.ops.dead_filter import DeadFilter, check_where, execute_matching
 
 #: Letters in one transaction.
 BATCH_MAX = 500
@@ -124,7 +124,7 @@ class Change:
     def _next(self, cursor: Any, limit: int) -> list[Any]:
         after_at, after_id = self._after or (None, None)
         place = {"limit": limit, "after_at": after_at, "after_id": after_id}
-        cursor.execute(LIMITS + matching("dead_next"), self._which.parameters() | place)
+        execute_matching(cursor, "dead_next", self._which, LIMITS, **place)
         rows: list[Any] = cursor.fetchall()
         return rows
 

@@ -14,6 +14,7 @@ import psycopg2
 
 from callboard.db import sql
 from callboard.errors import InvalidRequest, NotFound
+from callboard.ops.json_paths import path_refusals
 
 REASONS = ("max_retries", "permanent", "expired", "lost_worker", "unknown_actor", "invalid")
 #: The group of the letters that died before causes were told apart.
@@ -123,6 +124,12 @@ def matching(statement: str) -> str:
     text = sql(f"ops/{statement}")
     table = f"matching AS NOT MATERIALIZED (\n{sql('ops/dead_matching')}\n)"
     return f"WITH {table}, {text[5:]}" if text.startswith("WITH ") else f"WITH {table}\n{text}"
+
+
+def execute_matching(cursor: Any, statement: str, which: DeadFilter, prefix: str = "", **more: Any) -> None:
+    """Run a statement that reads the table "matching". Raises: InvalidRequest for a path that cannot be applied."""
+    with path_refusals(which.where):
+        cursor.execute(prefix + matching(statement), which.parameters() | more)
 
 
 def check_where(cursor: Any, which: DeadFilter) -> None:

@@ -13,6 +13,7 @@ import psycopg2
 from callboard.db import sql
 from callboard.errors import InvalidRequest, NotFound
 from callboard.log import mask_addresses
+from callboard.ops.json_paths import path_refusals
 from callboard.ops.queues import require_known
 
 #: How far back the newest messages are looked for, further and further until enough are found. Only the first where
@@ -155,7 +156,8 @@ def _gather(cursor: Any, parameters: dict[str, Any], moment: datetime) -> list[M
         if len(found) == limit and not is_oldest:
             # What is older than the last of these would not be shown.
             moment = max(moment, found[-1].enqueued_at)
-        cursor.execute(sql(name), {**parameters, "looked_back_to": moment})
+        with path_refusals(parameters["path"]):
+            cursor.execute(sql(name), {**parameters, "looked_back_to": moment})
         found += map(_line, cursor.fetchall())
         found.sort(key=lambda line: line.place, reverse=not is_oldest)
         del found[limit:]
