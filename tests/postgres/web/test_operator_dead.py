@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from callboard.web.operators import transactions
+
 
 def ids(items):
     return [item["message_id"] for item in items]
@@ -146,3 +148,12 @@ def test_two_who_retry_the_same_at_once_put_each_letter_back_once(desk):
     assert len(first) + len(second) == len({*first, *second})
     assert len(first) + len(second) + len(desk.get("/dead", limit=1000)["items"]) == 1200
     assert desk.sql("SELECT count(*) FROM dramatiq.queue") == [(len(first) + len(second),)]
+
+
+def test_a_change_that_takes_too_long_says_how_far_it_came(desk, monkeypatch):
+    bury_many(desk, 2000)
+    monkeypatch.setattr(transactions, "_LIMIT", "SET LOCAL statement_timeout = '1ms'")
+    error = desk.post("/dead/retry", 422, all=True)
+    assert error["code"] == "too_slow"
+    assert error["message"].endswith("Nothing was changed.")
+    assert (desk.sql("SELECT count(*) FROM callboard.dead_letters"), desk.audit()) == ([(2000,)], [])

@@ -8,6 +8,7 @@ import uuid
 
 import pytest
 
+from callboard.ops import messages
 from callboard.web.operators import transactions
 from callboard.web.operators.asking import encode_cursor
 from tests.conftest import wait_until
@@ -40,6 +41,30 @@ def test_a_list_is_narrowed_down(desk):
     assert "Exchange the two" in desk.get("/messages", 422, since="1h", until="2h")["message"]
 
 
+MOVE = (
+    "WITH gone AS (DELETE FROM dramatiq.queue WHERE message_id IN ("
+    "SELECT message_id FROM dramatiq.queue ORDER BY message_id LIMIT %s) RETURNING *) "
+    "INSERT INTO callboard.message_history (message_id, outcome, queue_name, actor_name, message, priority, "
+    "attempt, retries, lost_workers, generation, enqueued_at, available_at, ended_at) "
+    "SELECT message_id, 'done', queue_name, 'send_email', message, 0, 1, 0, 0, 0, enqueued_at, available_at, "
+    "now() FROM gone"
+)
+
+
+def test_a_message_that_ends_while_it_is_looked_for_is_found_once(desk, monkeypatch):
+    # Given one that goes to the history after the queue was read and before the history is
+    message_id, read = desk.scene.queued(), messages.sql
+
+    def moving(name):
+        if name == "ops/message_list_ended":
+            desk.sql(MOVE, 1)
+        return read(name)
+
+    monkeypatch.setattr(messages, "sql", moving)
+    assert [(item["message_id"], item["state"]) for item in desk.get("/messages")["items"]] == [(message_id, "queued")]
+    assert [item["state"] for item in desk.get("/messages")["items"]] == ["done"]
+
+
 @pytest.mark.parametrize("oldest", [False, True])
 def test_pages_hold_each_message_once_while_messages_move(desk, oldest):
     # Given 30 messages, five to a moment, which a page may end in the middle of
@@ -51,15 +76,8 @@ def test_pages_hold_each_message_once_while_messages_move(desk, oldest):
     )
 
     def move():
-        # Four end, two of them for good; a new one comes; one is deleted.
-        desk.sql(
-            "WITH gone AS (DELETE FROM dramatiq.queue WHERE message_id IN ("
-            "SELECT message_id FROM dramatiq.queue ORDER BY message_id LIMIT 4) RETURNING *) "
-            "INSERT INTO callboard.message_history (message_id, outcome, queue_name, actor_name, message, priority, "
-            "attempt, retries, lost_workers, generation, enqueued_at, available_at, ended_at) "
-            "SELECT message_id, 'done', queue_name, 'send_email', message, 0, 1, 0, 0, 0, enqueued_at, available_at, "
-            "now() FROM gone"
-        )
+        # Four end, and a new one comes.
+        desk.sql(MOVE, 4)
         desk.scene.queued(age_s=0)
 
     query = {"oldest": True, "state": ["queued", "done"]} if oldest else {}
