@@ -10,6 +10,7 @@ CallboardError
 ├── NotFound                an id or a name that does not exist
 ├── Conflict                the thing is in a state that forbids the request
 ├── InvalidRequest          an operator asked for something that cannot be meant: a typo, a moment in the past
+├── TooSlow                 what an operator asked for takes Postgres longer than it may
 ├── TemporaryError          try again later: retried within the limits
 └── PermanentError          will never succeed: dead letter at once
 Postponed                   not a failure: run later, counts no retry (a pause, a rate limit, a provider that is down)
@@ -84,6 +85,10 @@ class Conflict(CallboardError):
 
 class InvalidRequest(CallboardError):
     """What was asked for cannot be meant."""
+
+
+class TooSlow(CallboardError):
+    """What was asked for takes Postgres longer than it may."""
 
 
 class TemporaryError(CallboardError):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import typer
 from rich.table import Table
@@ -13,26 +11,11 @@ from rich.text import Text
 
 from callboard.cli.output import Form, console, count, duration, is_narrow, print_json, print_table, show, size
 from callboard.errors import CallboardError
-from callboard.ops.condition import DatabaseFigures, Level, Reason
-from callboard.ops.queues import QueueView
+from callboard.ops.condition import Level, Status
 from callboard.ops.wording import many
-from callboard.ops.workers import WorkerView
 
 EXIT_UNHEALTHY = 4
 COLOURS = {Level.HEALTHY: "green", Level.WARNING: "yellow", Level.UNHEALTHY: "red"}
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """All that callboard status shows."""
-
-    level: Level
-    reasons: list[Reason]
-    schema_revision: str
-    answered_in_s: float
-    database: DatabaseFigures
-    workers: list[WorkerView]
-    queues: list[QueueView]
 
 
 def status(output: Form = typer.Option(Form.TABLE, "--output", "-o", help="table, json or ids")) -> None:
@@ -69,19 +52,10 @@ COLUMNS = {
 
 def _read() -> Status:
     from callboard.app import get_pool
-    from callboard.db import schema
-    from callboard.ops import condition, queues, workers
+    from callboard.ops import condition
 
-    with get_pool().connection() as connection, connection.cursor() as cursor:
-        began_clock = time.monotonic()
-        revision = schema.current_revision(connection) or "none"
-        answered_in_s = time.monotonic() - began_clock
-        schema.check_revision(connection)
-        database = condition.database_figures(cursor)
-        listed, processes = queues.list_queues(cursor), workers.list_workers(cursor)
-    reasons = condition.assess(database, listed, processes)
-    level = condition.level_of(reasons)
-    return Status(level, reasons, revision, answered_in_s, database, processes, listed)
+    with get_pool().cursor() as cursor:
+        return condition.read_status(cursor)
 
 
 def _print_facts(found: Status) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from callboard.db import sql
+from callboard.db import schema, sql
 from callboard.ops.overview import STUCK_MAX
-from callboard.ops.queues import QueueView
+from callboard.ops.queues import QueueView, list_queues
 from callboard.ops.wording import span
-from callboard.ops.workers import WorkerView
+from callboard.ops.workers import WorkerView, list_workers
 
 #: A queue that nobody serves is unhealthy when a message has been ready for this long; workers may be starting, s.
 UNSERVED_AFTER_S = 60
@@ -53,6 +54,30 @@ class DatabaseFigures:
     oldest_transaction_s: float | None
     #: Dead letters of the last hour, of all queues.
     dead_last_hour: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The whole service on one screen."""
+
+    level: Level
+    reasons: list[Reason]
+    schema_revision: str
+    answered_in_s: float
+    database: DatabaseFigures
+    workers: list[WorkerView]
+    queues: list[QueueView]
+
+
+def read_status(cursor: Any) -> Status:
+    """Return how everything is, and what is not as it should be. Raises: SchemaOutdated."""
+    began_clock = time.monotonic()
+    revision = schema.current_revision(cursor.connection) or "none"
+    answered_in_s = time.monotonic() - began_clock
+    schema.check_revision(cursor.connection)
+    database, queues, workers = database_figures(cursor), list_queues(cursor), list_workers(cursor)
+    reasons = assess(database, queues, workers)
+    return Status(level_of(reasons), reasons, revision, answered_in_s, database, workers, queues)
 
 
 def database_figures(cursor: Any) -> DatabaseFigures:

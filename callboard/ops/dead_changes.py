@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import psycopg2
 
 from callboard.db import sql
-from callboard.errors import Conflict, DatabaseUnavailable
+from callboard.errors import Conflict, DatabaseUnavailable, TooSlow
 from callboard.ops import audit
 from callboard.ops.audit import Operator
-from callboard.ops.dead_filter import DeadFilter, check_where, matching
+from callboard.ops.dead_filter import DeadFilter, check_where, execute_matching
 
 #: Letters in one transaction.
 BATCH_MAX = 500
@@ -124,7 +124,7 @@ class Change:
     def _next(self, cursor: Any, limit: int) -> list[Any]:
         after_at, after_id = self._after or (None, None)
         place = {"limit": limit, "after_at": after_at, "after_id": after_id}
-        cursor.execute(LIMITS + matching("dead_next"), self._which.parameters() | place)
+        execute_matching(cursor, "dead_next", self._which, LIMITS, **place)
         rows: list[Any] = cursor.fetchall()
         return rows
 
@@ -154,6 +154,8 @@ def refusals(so_far: Callable[[], str] = lambda: NOTHING_CHANGED) -> Iterator[No
             "A transaction that is still open holds what these dead letters need, such as their dedupe_key. "
             f"Wait until it ends. {so_far()}"
         ) from error
+    except TooSlow as error:
+        raise TooSlow(f"{error} {so_far()}") from error
     except DatabaseUnavailable as error:
         raise DatabaseUnavailable(f"{' '.join(str(error).split())} {so_far()}") from error
 

@@ -14,6 +14,7 @@ import psycopg2
 
 from callboard.db import sql
 from callboard.errors import InvalidRequest, NotFound
+from callboard.ops.json_paths import path_refusals
 
 REASONS = ("max_retries", "permanent", "expired", "lost_worker", "unknown_actor", "invalid")
 #: The group of the letters that died before causes were told apart.
@@ -125,6 +126,12 @@ def matching(statement: str) -> str:
     return f"WITH {table}, {text[5:]}" if text.startswith("WITH ") else f"WITH {table}\n{text}"
 
 
+def execute_matching(cursor: Any, statement: str, which: DeadFilter, prefix: str = "", **more: Any) -> None:
+    """Run a statement that reads the table "matching". Raises: InvalidRequest for a path that cannot be applied."""
+    with path_refusals(which.where):
+        cursor.execute(prefix + matching(statement), which.parameters() | more)
+
+
 def check_where(cursor: Any, which: DeadFilter) -> None:
     """Return if Postgres can read the filter's path and it says yes or no. Raises: InvalidRequest with what it says."""
     if which.where is None:
@@ -136,7 +143,7 @@ def check_where(cursor: Any, which: DeadFilter) -> None:
             f"where {which.where!r} names a value and compares it with nothing. Write a condition, such as "
             """$.to == "ann@example.org" or exists($.to)."""
         ) from None
-    except (psycopg2.DataError, psycopg2.ProgrammingError) as error:
+    except (psycopg2.DataError, psycopg2.ProgrammingError, psycopg2.errors.StatementTooComplex) as error:
         raise InvalidRequest(
             f"where {which.where!r} is no SQL/JSON path: {str(error.diag.message_primary).strip()}. "
             """Write a condition on the arguments, such as $.to == "ann@example.org"."""

@@ -10,7 +10,7 @@ from typing import Any
 from callboard.db import sql
 from callboard.errors import NotFound
 from callboard.log import mask_addresses
-from callboard.ops.dead_filter import DeadFilter, check_names, check_where, matching
+from callboard.ops.dead_filter import DeadFilter, check_names, check_where, execute_matching
 
 #: Parts of the time that a group's counts are given for.
 PARTS = 24
@@ -93,7 +93,7 @@ class DeadGroup:
 def count_dead(cursor: Any, which: DeadFilter) -> int:
     """Count the dead letters that are meant. Raises: InvalidRequest, NotFound for a name that does not exist."""
     check_where(cursor, which)
-    cursor.execute(matching("dead_count"), which.parameters())
+    execute_matching(cursor, "dead_count", which)
     count: int = cursor.fetchone()[0]
     if not count:
         check_names(cursor, which)
@@ -109,8 +109,7 @@ def list_dead(
     """
     check_where(cursor, which)
     before_at, before_id = before or (None, None)
-    place = {"limit": limit, "before_at": before_at, "before_id": before_id}
-    cursor.execute(matching("dead_list"), which.parameters() | place)
+    execute_matching(cursor, "dead_list", which, limit=limit, before_at=before_at, before_id=before_id)
     rows = cursor.fetchall()
     if not rows:
         check_names(cursor, which)
@@ -123,7 +122,7 @@ def group_dead(cursor: Any, which: DeadFilter, *, limit: int) -> list[DeadGroup]
     Raises: InvalidRequest, NotFound for a name that does not exist.
     """
     check_where(cursor, which)
-    cursor.execute(matching("dead_groups"), which.parameters() | {"limit": limit, "parts": PARTS})
+    execute_matching(cursor, "dead_groups", which, limit=limit, parts=PARTS)
     rows = cursor.fetchall()
     if not rows:
         check_names(cursor, which)

@@ -201,7 +201,8 @@ def _not_due(cursor: Any, record: MessageRecord, retry_limit: RetryLimit | None)
 
 
 def _limit(record: MessageRecord, retry_limit: RetryLimit | None) -> str:
-    own = (record.message.get("options") or {}).get("max_retries")
+    options = record.message.get("options") if isinstance(record.message, dict) else None
+    own = options.get("max_retries") if isinstance(options, dict) else None
     if isinstance(own, int):
         return f" of {own}"
     # An actor's own limit is known to its workers only.

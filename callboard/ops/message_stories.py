@@ -18,7 +18,8 @@ class MessageRecord:
     state: str
     queue_name: str
     actor_name: str | None
-    message: dict[str, Any]
+    #: An object, unless a stranger wrote it into the table.
+    message: Any
     priority: int
     attempt: int
     retries: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -12,6 +12,8 @@ import psycopg2
 
 from callboard.db import sql
 from callboard.errors import InvalidRequest, NotFound
+from callboard.log import mask_addresses
+from callboard.ops.json_paths import path_refusals
 from callboard.ops.queues import require_known
 
 #: How far back the newest messages are looked for, further and further until enough are found. Only the first where
@@ -57,6 +59,12 @@ class MessageFilter:
     until: datetime | None = None
     path: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.since is not None and self.until is not None and self.since > self.until:
+            raise InvalidRequest(
+                f"since {self.since.isoformat()} is later than until {self.until.isoformat()}. Exchange the two."
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class MessageLine:
@@ -73,17 +81,34 @@ class MessageLine:
     attempt: int
     enqueued_at: datetime
     state_at: datetime | None
-    #: Why it waits or died.
+    #: Why it waits or died, without mail addresses.
     note: str | None
 
+    @property
+    def place(self) -> tuple[datetime, str]:
+        """Where it stands in a list; where a page ended, the next one begins."""
+        return self.enqueued_at, self.message_id
 
-def list_messages(cursor: Any, wanted: MessageFilter, *, limit: int = 50, is_oldest: bool = False) -> list[MessageLine]:
+
+def list_messages(
+    cursor: Any,
+    wanted: MessageFilter,
+    *,
+    limit: int = 50,
+    is_oldest: bool = False,
+    after: tuple[datetime, str] | None = None,
+) -> list[MessageLine]:
     """Return messages that match, by the moment of sending, newest first unless is_oldest.
 
+    after is the place of the last one of the page before. A message keeps its place wherever it goes; in a transaction
+    that sees one moment only (REPEATABLE READ) it is found once while it moves.
     Raises: InvalidRequest for a path that is none, NotFound where a queue or actor is unknown and so nothing matches.
     """
     check_path(cursor, wanted.path)
+    after_at, after_id = after or (None, None)
     parameters = {
+        "after_at": after_at,
+        "after_id": after_id,
         "queue_name": wanted.queue_name,
         "actor_name": wanted.actor_name,
         "states": [str(state) for state in wanted.states],
@@ -98,7 +123,7 @@ def list_messages(cursor: Any, wanted: MessageFilter, *, limit: int = 50, is_old
         "is_oldest": is_oldest,
     }
     found: list[MessageLine] = []
-    for moment in _moments_back(wanted, is_oldest=is_oldest):
+    for moment in _moments_back(wanted, after_at, is_oldest=is_oldest):
         found = _gather(cursor, parameters, moment)
         if len(found) >= limit:
             break
@@ -113,7 +138,7 @@ def check_path(cursor: Any, path: str | None) -> None:
         return
     try:
         cursor.execute("SELECT %s::jsonpath", (path,))
-    except (psycopg2.DataError, psycopg2.ProgrammingError, ValueError) as error:
+    except (psycopg2.DataError, psycopg2.ProgrammingError, psycopg2.errors.StatementTooComplex, ValueError) as error:
         said = str(error).strip().splitlines()[0]
         raise InvalidRequest(
             f"{path!r} is no JSON path ({said}). It looks through the keyword arguments, positional ones are $args: "
@@ -131,20 +156,26 @@ def _gather(cursor: Any, parameters: dict[str, Any], moment: datetime) -> list[M
         if len(found) == limit and not is_oldest:
             # What is older than the last of these would not be shown.
             moment = max(moment, found[-1].enqueued_at)
-        cursor.execute(sql(name), {**parameters, "looked_back_to": moment})
-        found += [MessageLine(*row) for row in cursor.fetchall()]
-        found.sort(key=lambda line: line.enqueued_at, reverse=not is_oldest)
+        with path_refusals(parameters["path"]):
+            cursor.execute(sql(name), {**parameters, "looked_back_to": moment})
+        found += map(_line, cursor.fetchall())
+        found.sort(key=lambda line: line.place, reverse=not is_oldest)
         del found[limit:]
     return found
 
 
-def _moments_back(wanted: MessageFilter, *, is_oldest: bool) -> Iterator[datetime]:
+def _line(row: tuple[Any, ...]) -> MessageLine:
+    line = MessageLine(*row)
+    return line if line.note is None else replace(line, note=mask_addresses(line.note))
+
+
+def _moments_back(wanted: MessageFilter, after_at: datetime | None, *, is_oldest: bool) -> Iterator[datetime]:
     """Yield the moments to look back to; the last one is as far as it goes."""
     furthest = wanted.since or BEGINNING
     if not is_oldest:
-        now = datetime.now(UTC)
+        newest = datetime.now(UTC) if after_at is None else max(after_at, BEGINNING + LOOKS_BACK[-1])
         spans = LOOKS_BACK[:1] if _QUEUED & set(wanted.states) else LOOKS_BACK
-        yield from (now - span for span in spans if now - span > furthest)
+        yield from (newest - span for span in spans if newest - span > furthest)
     yield furthest
 
 

@@ -64,6 +64,7 @@ def check_order(since: datetime | None, until: datetime | None) -> None:
 def _moment(text: str, name: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text.strip())
-    except ValueError:
+        # Postgres knows fewer offsets than Python, and the first and last days have moments outside of both.
+        return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise InvalidRequest(f"{name} {text!r} is no moment. {EXAMPLES}") from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

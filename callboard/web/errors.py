@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from callboard.errors import Conflict, DatabaseUnavailable, InvalidRequest, NotFound
+from callboard.errors import Conflict, DatabaseUnavailable, InvalidRequest, NotFound, TooSlow
 from callboard.log import get_logger
 
 log = get_logger(__name__)
@@ -71,6 +71,8 @@ _REFUSALS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     InvalidRequest: (HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request"),
     NotFound: (HTTPStatus.NOT_FOUND, "not_found"),
     Conflict: (HTTPStatus.CONFLICT, "conflict"),
+    # Not 503: the same question takes as long the next time.
+    TooSlow: (HTTPStatus.UNPROCESSABLE_ENTITY, "too_slow"),
 }
 
 

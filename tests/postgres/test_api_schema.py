@@ -10,6 +10,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 
 from callboard.dev.yookassa import YooKassaSandbox
 from callboard.web import create_app
+from tests.postgres.ops.scene import Scene
 from tests.postgres.payments_service import make_service
 from tests.postgres.web_service import served
 
@@ -20,14 +21,25 @@ TAKES_INPUT = {"parameters", "requestBody"}
 
 
 @pytest.fixture
-def described(pool, monkeypatch):
+def described(pool, connection, monkeypatch):
     """The API's description of itself and its address."""
+    furnish(connection)
     with YooKassaSandbox() as sandbox:
         networks = {"trusted_proxies": "127.0.0.0/8", "yukassa_webhook_ips": "185.71.76.0/27"}
         service = make_service(pool, sandbox, monkeypatch, api_token=TOKEN, **networks)
         app = create_app(service.settings, pool)
         with served(app) as url:
             yield schemathesis.openapi.from_dict(app.openapi()), url
+
+
+def furnish(connection):
+    """Give the lists something to show, and the paths over the arguments something to look through."""
+    scene = Scene(connection.cursor())
+    worker = scene.worker("emails")
+    scene.actor()
+    for _ in range(5):
+        scene.queued(), scene.queued(due_s=600), scene.running(worker), scene.done(), scene.discarded()
+        scene.attempt(scene.dead(), outcome="dead")
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=["allowed", "forbidden"])

@@ -7,6 +7,7 @@ import binascii
 import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
 
 from fastapi import Depends, Header, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +19,9 @@ from callboard.web.texts import Text
 PAGE_DEFAULT = 50
 PAGE_MAX = 1_000
 CURSOR_MAX = 500
+#: As many ids as a body of the largest size holds, and some more.
+IDS_MAX = 5_000
+WHERE_MAX = 1_000
 
 T = TypeVar("T")
 
@@ -28,6 +32,18 @@ class Change(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: Text | None = Field(None, max_length=REASON_MAX, description="Why; kept in the audit log.")
+
+
+class DestructiveChange(Change):
+    """The body of a request that takes something away or moves much of it."""
+
+    dry_run: bool = Field(False, description="Change nothing, only answer how many it would be.")
+
+
+class Changed(BaseModel):
+    """The names of what a request changed; empty where all was so before."""
+
+    changed: list[str]
 
 
 class Page(BaseModel, Generic[T]):
@@ -49,6 +65,12 @@ OperatorName = Annotated[str, Depends(_operator)]
 #: Of a queue, an actor or a schedule.
 Name = Annotated[Text, Path(min_length=1, max_length=255)]
 Past = Annotated[Text | None, Query(max_length=60, description="A span back from now, such as 2h, or a moment.")]
+OneQueue = Annotated[Text | None, Query(max_length=255, description="Only of this queue.")]
+OneActor = Annotated[Text | None, Query(max_length=255, description="Only of this actor.")]
+Where = Annotated[
+    Text | None,
+    Query(max_length=WHERE_MAX, description='An SQL/JSON path over the arguments, such as $.to == "ann@example.org".'),
+]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX, description="Most items of one answer.")]
 Cursor = Annotated[str | None, Query(max_length=CURSOR_MAX, description="next_cursor of the page before.")]
 
@@ -83,7 +105,9 @@ def decode_cursor(text: str | None, *kinds: type) -> tuple[Any, ...] | None:
 def _part(value: Any, kind: type) -> Any:
     if kind is datetime:
         moment = datetime.fromisoformat(value)
-        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    if kind is UUID:
+        return str(UUID(value if type(value) is str else ""))
     # A number that Postgres cannot hold is none of ours either.
     if type(value) is not kind or (isinstance(value, int) and not 0 <= value < 2**63):
         raise ValueError(f"a part is {value!r}")

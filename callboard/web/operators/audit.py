@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from callboard.ops.audit import Change, list_changes
 from callboard.ops.moments import parse_past
 from callboard.web.operators.asking import PAGE_DEFAULT, Cursor, Limit, Page, Past, decode_cursor, encode_cursor
+from callboard.web.operators.transactions import looking
 from callboard.web.state import CurrentState
 from callboard.web.texts import Text
 
@@ -28,7 +29,7 @@ def get_changes(
     """List what operators changed, newest first."""
     place = decode_cursor(cursor, int)
     since_at = None if since is None else parse_past(since, name="since")
-    with state.pool.cursor() as database:
+    with looking(state) as database:
         changes = list_changes(
             database, action=action, since=since_at, before_id=place[0] if place else None, limit=limit + 1
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends
 
 from callboard.web.access import require_token
-from callboard.web.operators import audit, schedules
+from callboard.web.operators import audit, dead, dead_changes, messages, queues, schedules, workers
 
 router = APIRouter(prefix="/api/v1", dependencies=[Depends(require_token)])
-for module in (schedules, audit):
+for module in (queues, messages, dead, dead_changes, workers, schedules, audit):
     router.include_router(module.router)

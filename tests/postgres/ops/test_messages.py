@@ -106,3 +106,19 @@ def test_rows_without_a_message_or_actor_are_listed_too(cursor, scene):
     (line,) = list_messages(cursor, MessageFilter())
     assert (line.message_id, line.actor_name) == (id_, None)
     assert ids(cursor, path="$.to") == []
+
+
+@pytest.mark.parametrize("path", ["$missing == 1", "$.to ? (@ == $missing)"])
+def test_a_path_with_an_unknown_variable_is_refused_where_a_row_leads_to_it(cursor, scene, path):
+    scene.queued(kwargs={"to": "a@example.org"})
+    with pytest.raises(InvalidRequest, match="missing"):
+        ids(cursor, path=path)
+
+
+def test_a_page_begins_where_the_last_one_ended(cursor, places):
+    lines = list_messages(cursor, MessageFilter())
+    for number, line in enumerate(lines):
+        rest = lines[number + 1 :]
+        assert list_messages(cursor, MessageFilter(), after=line.place, limit=2) == rest[:2]
+        before = lines[:number][::-1]
+        assert list_messages(cursor, MessageFilter(), after=line.place, limit=2, is_oldest=True) == before[:2]

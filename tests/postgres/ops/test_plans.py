@@ -47,7 +47,7 @@ def test_the_pace_reads_the_end_of_the_history_and_not_all_of_it(connection):
 
 
 def test_the_newest_of_the_history_are_found_from_its_end(connection):
-    wanted = dict.fromkeys(("queue_name", "actor_name", "since", "until", "path"))
+    wanted = dict.fromkeys(("queue_name", "actor_name", "since", "until", "path", "after_at", "after_id"))
     with connection.cursor() as cursor:
         cursor.execute("SELECT now() - interval '20 seconds'")
         (moment,) = cursor.fetchone()
@@ -59,7 +59,7 @@ def test_the_newest_of_the_history_are_found_from_its_end(connection):
 
 
 def test_running_messages_alone_are_found_by_their_index(connection):
-    wanted = dict.fromkeys(("queue_name", "actor_name", "since", "until", "path"))
+    wanted = dict.fromkeys(("queue_name", "actor_name", "since", "until", "path", "after_at", "after_id"))
     wanted |= {"states": ["running"], "row_states": ["running"], "limit": 50, "is_oldest": False}
     plan = explain(connection, sql("ops/message_list_live"), {**wanted, "looked_back_to": "-infinity"})
     assert plan.indexes("queue") == {"queue_running_idx"}, str(plan)

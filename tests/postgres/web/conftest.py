@@ -13,6 +13,7 @@ from callboard.dev.yookassa import YooKassaSandbox
 from callboard.settings import Settings
 from callboard.web import create_app
 from tests.postgres.payments_service import make_service
+from tests.postgres.web.operators import Desk
 from tests.postgres.web_service import served
 
 TOKEN = "an-api-token"
@@ -78,6 +79,11 @@ def make_api(pool, monkeypatch):
 @pytest.fixture
 def api(make_api):
     return make_api()
+
+
+@pytest.fixture
+def desk(api, connection):
+    return Desk(api, connection)
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import psycopg2
 import pytest
+import requests
 
+from callboard.db import Pool
 from callboard.errors import InvalidRequest
 from callboard.ops.audit import Operator, record
 from callboard.web.operators.asking import decode_cursor, encode_cursor
+from tests.postgres.web.conftest import NO_DATABASE, error_of
 
 
 @pytest.fixture
@@ -27,11 +30,28 @@ def changes(api, **query):
     return answer.json()
 
 
-@pytest.mark.parametrize("path", ["/api/v1/audit", "/api/v1/schedules"])
-def test_without_the_token_nothing_is_told(api, path):
-    assert api.get(path, token=None).status_code == 401
-    assert api.get(path, token="wrong").status_code == 401
-    assert api.post("/api/v1/schedules/nightly/pause", {}, token=None).status_code == 401
+def test_without_the_token_nothing_is_told_or_done(shared_api):
+    routes = [(path, method) for path, item in shared_api.app.openapi()["paths"].items() for method in item]
+    ours = [(path, method) for path, method in routes if path.startswith("/api/v1")]
+    assert len(ours) > 20
+    for path, method in ours:
+        address = path.replace("{message_id}", "00000000-0000-0000-0000-000000000000").replace("{name}", "emails")
+        for token in (None, "wrong"):
+            answer = requests.request(
+                method, shared_api.url + address, json={}, headers=shared_api._headers(token, {}), timeout=10
+            )
+            assert answer.status_code == 401, (method, path)
+
+
+def test_while_the_database_is_away_every_address_says_so(make_api):
+    api = make_api(Pool(NO_DATABASE))
+    message_id = "00000000-0000-0000-0000-000000000000"
+    for path in ("queues", "messages", f"messages/{message_id}", "dead", "dead/groups", "workers", "status"):
+        answer = api.get(f"/api/v1/{path}")
+        assert error_of(answer) == (503, "database_unavailable"), path
+    for path, body in (("queues/emails/pause", {}), ("queues/emails/discard", {}), ("dead/purge", {"all": True})):
+        assert error_of(api.post(f"/api/v1/{path}", body)) == (503, "database_unavailable"), path
+    assert error_of(api.post("/api/v1/messages/cancel", {"ids": [message_id]})) == (503, "database_unavailable")
 
 
 def test_a_change_is_kept_with_who_asked_and_why(api, schedule):

@@ -53,3 +53,11 @@ def test_a_moment_on_the_wrong_side_of_now_is_refused():
         parse_past("2026-11-25", name="--since", now=NOW)
     with pytest.raises(InvalidRequest, match=r"--until 'tomorrow' is no moment"):
         parse_future("tomorrow", name="--until", now=NOW)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00+10:00", "9999-12-31T23:59-10:00"])
+def test_a_moment_that_is_none_in_utc_is_refused(text):
+    with pytest.raises(InvalidRequest, match="is no moment"):
+        parse_past(text, name="--since", now=NOW)
+    # Postgres knows no offset of more than 16 hours.
+    assert parse_past("2020-01-02T00:00+23:00", name="--since", now=NOW) == datetime(2020, 1, 1, 1, tzinfo=UTC)

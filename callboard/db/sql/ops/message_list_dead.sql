@@ -1,4 +1,5 @@
--- List dead letters that died at or after looked_back_to, newest first unless is_oldest. Uses dead_letters_died_idx.
+-- List dead letters that died at or after looked_back_to, newest first unless is_oldest, from a
+-- place in that order on. Uses dead_letters_died_idx.
 SELECT
     message_id::text, 'dead', queue_name, actor_name, priority, attempt, enqueued_at, died_at,
     concat_ws(': ', reason, error_class, split_part(left(error_message, 200), E'\n', 1))
@@ -11,5 +12,10 @@ WHERE died_at >= %(looked_back_to)s::timestamptz AND enqueued_at >= %(looked_bac
     AND (%(until)s::timestamptz IS NULL OR enqueued_at <= %(until)s)
     AND (%(path)s::jsonpath IS NULL OR coalesce(jsonb_path_query_first(
         message -> 'kwargs', %(path)s, jsonb_build_object('args', message -> 'args'), true) NOT IN ('false', 'null'), false))
-ORDER BY CASE WHEN %(is_oldest)s THEN enqueued_at END, enqueued_at DESC
+    AND (%(after_at)s::timestamptz IS NULL OR CASE WHEN %(is_oldest)s
+        THEN (enqueued_at, message_id) > (%(after_at)s::timestamptz, %(after_id)s::uuid)
+        ELSE (enqueued_at, message_id) < (%(after_at)s::timestamptz, %(after_id)s::uuid) END)
+ORDER BY
+    CASE WHEN %(is_oldest)s THEN enqueued_at END, CASE WHEN %(is_oldest)s THEN message_id END,
+    enqueued_at DESC, message_id DESC
 LIMIT %(limit)s

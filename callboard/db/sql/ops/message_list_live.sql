@@ -1,4 +1,5 @@
--- List messages that wait or run and were sent at or after looked_back_to, newest first unless is_oldest.
+-- List messages that wait or run and were sent at or after looked_back_to, newest first unless is_oldest, from a
+-- place in that order on.
 -- A message is never available before it was sent, so that queue_ready_idx alone tells which rows to look at; for all of
 -- them the table is read once, as no index knows the moment of sending: 0.3 s for a million messages. Where running
 -- ones alone are wanted (row_states), queue_running_idx has them.
@@ -19,5 +20,10 @@ WHERE state = ANY(%(row_states)s::dramatiq.state[])
     AND (%(until)s::timestamptz IS NULL OR enqueued_at <= %(until)s)
     AND (%(path)s::jsonpath IS NULL OR coalesce(jsonb_path_query_first(
         message -> 'kwargs', %(path)s, jsonb_build_object('args', message -> 'args'), true) NOT IN ('false', 'null'), false))
-ORDER BY CASE WHEN %(is_oldest)s THEN enqueued_at END, enqueued_at DESC
+    AND (%(after_at)s::timestamptz IS NULL OR CASE WHEN %(is_oldest)s
+        THEN (enqueued_at, message_id) > (%(after_at)s::timestamptz, %(after_id)s::uuid)
+        ELSE (enqueued_at, message_id) < (%(after_at)s::timestamptz, %(after_id)s::uuid) END)
+ORDER BY
+    CASE WHEN %(is_oldest)s THEN enqueued_at END, CASE WHEN %(is_oldest)s THEN message_id END,
+    enqueued_at DESC, message_id DESC
 LIMIT %(limit)s
