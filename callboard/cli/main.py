@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import psycopg2
 import typer
 
 from callboard import __version__
@@ -24,7 +25,9 @@ from callboard.cli import (
     status,
     workers,
 )
+from callboard.cli.output import note
 from callboard.errors import CallboardError, ConfigurationError, InvalidRequest, NotFound
+from callboard.ops.refusals import refusal_text
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -102,14 +105,17 @@ def main() -> None:
     try:
         app()
     except ConfigurationError as error:
-        print(f"The configuration is wrong:\n{error}", file=sys.stderr)
+        note(f"The configuration is wrong:\n{error}")
         sys.exit(EXIT_USAGE)
     except InvalidRequest as error:
-        print(error, file=sys.stderr)
+        note(str(error))
         sys.exit(EXIT_USAGE)
     except NotFound as error:
-        print(error, file=sys.stderr)
+        note(str(error))
         sys.exit(EXIT_NOTHING_MATCHED)
     except CallboardError as error:
-        print(error, file=sys.stderr)
+        note(str(error))
+        sys.exit(EXIT_FAILED)
+    except psycopg2.Error as error:
+        note(refusal_text(error))
         sys.exit(EXIT_FAILED)

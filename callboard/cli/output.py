@@ -29,8 +29,8 @@ class Form(StrEnum):
 
 
 def note(text: str) -> None:
-    """Tell the person something that is no data."""
-    print(text, file=sys.stderr)
+    """Tell the person something that is no data; it may name what somebody sent."""
+    print(plain(text), file=sys.stderr)
 
 
 def show(

@@ -1,0 +1,50 @@
+"""Commands whose database refuses, whose output nobody wants, or which somebody interrupts."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import psycopg2
+import pytest
+
+LOOKS = [["messages", "list"], ["queues", "list"], ["dead", "list"], ["schedules", "list"], ["workers"], ["audit"]]
+CHANGES = [["queues", "pause", "emails", "--force"], ["dead", "purge", "--all", "--yes"]]
+
+
+def refused(done, says):
+    assert done.returncode == 1 and done.stdout == ""
+    assert says in done.stderr and "Traceback" not in done.stderr and "LINE" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("command", [*LOOKS, *CHANGES, ["status"], ["stats"], ["size"]], ids=" ".join)
+def test_without_a_schema_every_command_says_how_to_make_it(shell, embedded_server, *, command):
+    bare = embedded_server.recreate_database("bare")
+    refused(shell.run_callboard(*command, DATABASE_URL=bare), "callboard db upgrade")
+
+
+@pytest.mark.parametrize("command", [["messages", "list"], ["status"], CHANGES[0]], ids=" ".join)
+def test_a_user_without_rights_is_told_so(shell, db, database_url, *, command):
+    db("DROP ROLE IF EXISTS guest")
+    db("CREATE ROLE guest LOGIN")
+    refused(shell.run_callboard(*command, DATABASE_URL=f"{database_url}&user=guest"), "may not do this")
+
+
+def test_a_database_that_takes_no_changes_is_told(shell, database_url):
+    url = f"{database_url}&options={quote('-c default_transaction_read_only=on')}"
+    for command in (CHANGES[0], ["enqueue", "send_email", '{"to": "a@example.org"}']):
+        refused(shell.run_callboard(*command, DATABASE_URL=url), "takes no changes")
+
+
+def test_a_lock_that_does_not_come_free_is_told(shell, database_url):
+    url = f"{database_url}&options={quote('-c lock_timeout=100ms')}"
+    holder = psycopg2.connect(database_url)
+    holder.cursor().execute("LOCK TABLE dramatiq.queue")
+    for command in (["messages", "list"], ["queues", "pause", "emails"]):
+        refused(shell.run_callboard(*command, DATABASE_URL=url), "Another transaction holds")
+    holder.close()
+
+
+def test_a_name_that_somebody_sent_does_not_reach_the_terminal_as_it_is(shell, db):
+    db("SELECT callboard.enqueue(actor => 'job', kwargs => '{}', queue => E'\\x1b[31mred')")
+    done = shell.run_callboard("size", "nosuch")
+    assert done.returncode == 3 and "\\x1b[31mred" in done.stderr and "\x1b" not in done.stderr
