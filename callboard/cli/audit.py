@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from callboard.cli.output import Form, show
-from callboard.errors import NotFound
+from callboard.cli.output import Form, nothing, show
 
 
 def audit(
@@ -28,7 +27,7 @@ def audit(
     with get_pool().cursor() as cursor:
         changes = list_changes(cursor, action=action, since=since_at, limit=limit)
     if not changes:
-        raise NotFound("No change matches. Every change by command or API is kept from this version on.")
+        raise nothing("No change matches. Every change by command or API is kept from this version on.", output)
     columns = {
         "when": lambda change: change.changed_at.strftime("%Y-%m-%d %H:%M:%S"),
         "who": lambda change: change.operator,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import typer
 
 from callboard.cli.changes import DryRun, Reason, Yes, approve, operator
-from callboard.cli.output import Form, ago, count, duration, is_wide, note, plain, print_json, show
+from callboard.cli.output import Form, ago, count, duration, is_wide, note, nothing, plain, print_json, show
 from callboard.cli.stories import print_story
 from callboard.errors import InvalidRequest, NotFound
 from callboard.ops.messages import MessageFilter, MessageLine, State
@@ -66,7 +66,7 @@ def list_(
     with get_pool().cursor(FILTER_TIMEOUT_S) as cursor:
         rows = messages.list_messages(cursor, wanted, limit=limit, is_oldest=oldest)
     if not rows:
-        raise NotFound("No message matches.")
+        raise nothing("No message matches.", output)
     _print(rows, output)
     if output is Form.TABLE and len(rows) == limit:
         note(f"The first {limit} of them; --limit shows more.")

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from callboard.errors import NotFound
+
 #: All but tab and line feed.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -31,6 +33,13 @@ class Form(StrEnum):
 def note(text: str) -> None:
     """Tell the person something that is no data; it may name what somebody sent."""
     print(plain(text), file=sys.stderr)
+
+
+def nothing(sentence: str, form: Form) -> NotFound:
+    """Return the error of a list without rows; as JSON, a script gets a list all the same."""
+    if form is Form.JSON:
+        print_json([])
+    return NotFound(sentence)
 
 
 def show(

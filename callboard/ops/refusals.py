@@ -14,15 +14,15 @@ _SENTENCES: tuple[tuple[tuple[type[psycopg2.Error], ...], str], ...] = (
     (
         (errors.InsufficientPrivilege,),
         (
-            "The database's user may not do this ({said}). Grant it what the schema's owner may, or set DATABASE_URL to a "
-            "user that may."
+            "The database's user may not do this ({said}). Grant it what the schema's owner may, or set DATABASE_URL "
+            "to a user that may."
         ),
     ),
     (
         (errors.ReadOnlySqlTransaction,),
         (
-            "The database takes no changes ({said}). It is a standby, or was made read-only, as providers do when a disk "
-            "is full: set DATABASE_URL to the primary, or free its disk."
+            "The database takes no changes ({said}). It is a standby, or was made read-only, as providers do when a "
+            "disk is full: set DATABASE_URL to the primary, or free its disk."
         ),
     ),
     (
@@ -35,8 +35,8 @@ _SENTENCES: tuple[tuple[tuple[type[psycopg2.Error], ...], str], ...] = (
     (
         (errors.QueryCanceled,),
         (
-            "Postgres ended the statement before it was done ({said}). Give a narrower filter, or try again when it has "
-            "less to do."
+            "Postgres ended the statement before it was done ({said}). Give a narrower filter, or try again when it "
+            "has less to do."
         ),
     ),
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from urllib.parse import quote
 
 import psycopg2
 import pytest
 
 LOOKS = [["messages", "list"], ["queues", "list"], ["dead", "list"], ["schedules", "list"], ["workers"], ["audit"]]
+#: A fresh database has schedules already.
+EMPTY = [look for look in LOOKS if look[0] != "schedules"]
 CHANGES = [["queues", "pause", "emails", "--force"], ["dead", "purge", "--all", "--yes"]]
 
 
@@ -48,3 +51,15 @@ def test_a_name_that_somebody_sent_does_not_reach_the_terminal_as_it_is(shell, d
     db("SELECT callboard.enqueue(actor => 'job', kwargs => '{}', queue => E'\\x1b[31mred')")
     done = shell.run_callboard("size", "nosuch")
     assert done.returncode == 3 and "\\x1b[31mred" in done.stderr and "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [*EMPTY, ["dead", "groups"], ["failed"]], ids=" ".join)
+def test_an_empty_list_is_json_too(shell, command):
+    done = shell.run_callboard(*command, "-o", "json")
+    assert (done.returncode, json.loads(done.stdout)) == (3, []) and done.stderr
+
+
+@pytest.mark.parametrize("command", ["retry", "discard", "purge"])
+def test_a_change_of_nothing_is_json_too(shell, db, command):
+    done = shell.run_callboard("dead", command, "--all", "-o", "json")
+    assert (done.returncode, json.loads(done.stdout)["message_ids"]) == (3, [])
