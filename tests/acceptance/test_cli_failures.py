@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from urllib.parse import quote
 
 import psycopg2
@@ -63,3 +64,19 @@ def test_an_empty_list_is_json_too(shell, command):
 def test_a_change_of_nothing_is_json_too(shell, db, command):
     done = shell.run_callboard("dead", command, "--all", "-o", "json")
     assert (done.returncode, json.loads(done.stdout)["message_ids"]) == (3, [])
+
+
+def test_ctrl_c_says_what_a_canary_has_done(shell, db):
+    letter = """
+        INSERT INTO callboard.dead_letters (message_id, reason, queue_name, actor_name, message, priority, attempt,
+            retries, lost_workers, generation, enqueued_at, first_failed_at)
+        SELECT gen_random_uuid(), 'permanent', 'jobs', 'job', '{}', 0, 1, 0, 0, 0, now(), now()
+        FROM generate_series(1, 20)"""
+    db(letter)
+    canary = shell.callboard("dead", "retry", "--all", "--canary", "--yes")
+    canary.wait_for_text("1 put back; waiting")
+    canary.popen.send_signal(signal.SIGINT)
+    assert canary.wait() == 130
+    assert "Interrupted while retrying, after 1 of 20." in canary.log and "Traceback" not in canary.log
+    assert db("SELECT count(*) FROM dramatiq.queue") == [(1,)]
+    assert db("SELECT action, count FROM callboard.audit_log") == [("dead retry", 1)]
