@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import psycopg2
@@ -102,6 +103,10 @@ def _root(version: bool = typer.Option(False, "--version", help="Show the versio
 
 def main() -> None:
     """Run the command. Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 nothing matched, 4 unhealthy."""
+    for stream in (sys.stdout, sys.stderr):
+        # A bar or an arrow that a terminal's encoding lacks is shown as its escape.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except ConfigurationError as error:

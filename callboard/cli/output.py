@@ -50,7 +50,7 @@ def show(
         for row in rows:
             print(id_of(row))
     elif form is Form.JSON:
-        print(json.dumps([dataclasses.asdict(row) for row in rows], default=_plain, ensure_ascii=False, indent=2))
+        print_json([dataclasses.asdict(row) for row in rows])
     else:
         print_table(_table(rows, columns))
 
@@ -105,7 +105,8 @@ def is_wide() -> bool:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(value, default=_plain, ensure_ascii=not is_unicode, indent=2))
 
 
 def ago(moment: datetime | None) -> str:

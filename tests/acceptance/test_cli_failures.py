@@ -80,3 +80,12 @@ def test_ctrl_c_says_what_a_canary_has_done(shell, db):
     assert "Interrupted while retrying, after 1 of 20." in canary.log and "Traceback" not in canary.log
     assert db("SELECT count(*) FROM dramatiq.queue") == [(1,)]
     assert db("SELECT action, count FROM callboard.audit_log") == [("dead retry", 1)]
+
+
+def test_a_terminal_without_unicode_shows_escapes(shell, db):
+    db("SELECT callboard.enqueue(actor => 'job', kwargs => '{}', queue => 'почта 📮')")
+    ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    table = shell.run_callboard("queues", "list", **ascii_only)
+    assert (table.returncode, "Traceback" in table.stderr) == (0, False)
+    rows = json.loads(shell.run_callboard("queues", "list", "-o", "json", **ascii_only).stdout)
+    assert rows[0]["queue_name"] == "почта 📮"
