@@ -153,6 +153,7 @@ def cancel(ids: list[str] = IDS, yes: Yes = False, dry_run: DryRun = False, reas
     """Cancel messages: a waiting one never runs, a running one is asked to stop."""
     from callboard.app import get_pool
     from callboard.ops import cancellations
+    from callboard.ops.dead_filter import some_ids
 
     ids = list(dict.fromkeys(ids))
     if not approve(len(ids), "messages will be cancelled", yes=yes, dry_run=dry_run):
@@ -166,7 +167,7 @@ def cancel(ids: list[str] = IDS, yes: Yes = False, dry_run: DryRun = False, reas
     if done.asked:
         note(f"{len(done.asked)} run and were asked to stop; see whether they have: callboard messages show ID")
     if done.ended:
-        note(f"{len(done.ended)} had ended already: {', '.join(done.ended)}")
+        note(f"{len(done.ended)} had ended already: {some_ids(done.ended)}")
     if done.unknown or not (done.discarded or done.asked):
-        missing = ", ".join(done.unknown) or "none"
+        missing = some_ids(done.unknown) if done.unknown else "none"
         raise NotFound(f"{len(done.discarded) + len(done.asked)} of {len(ids)} cancelled; unknown ids: {missing}.")

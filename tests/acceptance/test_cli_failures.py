@@ -89,3 +89,13 @@ def test_a_terminal_without_unicode_shows_escapes(shell, db):
     assert (table.returncode, "Traceback" in table.stderr) == (0, False)
     rows = json.loads(shell.run_callboard("queues", "list", "-o", "json", **ascii_only).stdout)
     assert rows[0]["queue_name"] == "почта 📮"
+
+
+def test_thousands_of_cancelled_ids_are_counted_and_some_named(shell, db):
+    db("SELECT callboard.enqueue(actor => 'job', kwargs => '{}', queue => 'jobs') FROM generate_series(1, 2000)")
+    ids = [row[0] for row in db("SELECT message_id::text FROM dramatiq.queue")]
+    assert len(shell.run_callboard("messages", "cancel", "--yes", *ids).stdout.split()) == 2000
+    again = shell.run_callboard("messages", "cancel", "--yes", *ids)
+    assert again.returncode == 3 and "2000 had ended already" in again.stderr and len(again.stderr) < 2_000
+    kept = db("SELECT count, filter ->> 'ids_count', jsonb_array_length(filter -> 'ids') FROM callboard.audit_log")
+    assert kept == [(2000, "2000", 1000)]
