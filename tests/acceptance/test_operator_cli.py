@@ -77,6 +77,7 @@ def test_without_queues_messages_or_workers_nothing_matches(shell):
         (["messages", "list", "--since", "1h", "--until", "2h"], 2, "later than"),
         (["messages", "list", "--since", "2999-01-01"], 2, "still to come"),
         (["messages", "list", "--where", "$.to =="], 2, "no JSON path"),
+        (["messages", "list", "--where", "$.to == $ann"], 2, "no JSON path"),
         (["messages", "list", "--where", '$.to == "nobody"'], 3, "No message matches"),
         (["messages", "list", "--state", "waiting"], 2, "queued"),
         (["messages", "list", "--limit", "0"], 2, "--limit"),
