@@ -85,8 +85,12 @@ def plain(text: str) -> str:
 
 
 def console() -> Console:
-    """Return where tables are printed; 160 columns wide where nobody's terminal says otherwise."""
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    """Return where tables are printed; 160 columns wide where nobody's terminal says otherwise.
+
+    A terminal too narrow for a table breaks its lines: made to fit, it would lose names and cut ids.
+    """
+    width = max(Console().width, NARROWEST) if sys.stdout.isatty() else 160
+    return Console(width=width, highlight=False)
 
 
 NUMBER_COLUMNS = frozenset(
@@ -96,6 +100,8 @@ NUMBER_COLUMNS = frozenset(
 WHOLE_COLUMNS = frozenset({"id", "state", "moment"})
 #: Text of any length, which gets what is left of the line.
 FREE_COLUMNS = frozenset({"why", "runs"})
+#: No table is made for less, columns.
+NARROWEST = 80
 #: From this width on a table may show more.
 WIDE = 125
 

@@ -247,6 +247,13 @@ class Terminal:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
+def test_a_narrow_terminal_shows_names_and_whole_ids(database_url, rows):
+    for command, text in ((["queues", "list"], "emails"), (["messages", "list"], rows["queued"])):
+        terminal = Terminal(40, database_url, *command)
+        assert terminal.end() == 0
+        assert text in terminal.screen
+
+
 @pytest.mark.parametrize(("columns", "key"), [(80, "q"), (160, "\x03")])
 def test_the_live_screen_refreshes_keeps_no_transaction_and_leaves_by_a_key(
     rows, scene, db, database_url, *, columns, key
