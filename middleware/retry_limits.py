@@ -34,6 +34,16 @@ JITTER = 0.2
 #: Option in which a message carries the moment of its first failure, ms since 1970.
 RETRYING_SINCE = "retrying_since"
 
+#: What a message may say of its retries, and how a value must be to count.
+_USABLE: dict[str, Callable[[Any], bool]] = {
+    "max_retries": lambda value: value is None or type(value) is int,
+    "min_backoff": is_span,
+    "max_backoff": is_span,
+    # No message carries code.
+    "throws": lambda _value: False,
+    "retry_when": lambda _value: False,
+}
+
 
 def backoff_s(retries: int, *, min_backoff_ms: int = MIN_BACKOFF_MS, max_backoff_ms: int = MAX_BACKOFF_MS) -> float:
     """Return the wait before retry number retries + 1: doubled each time, capped, without jitter, in s."""
@@ -73,7 +83,7 @@ class RetryLimits(Retries):
         if exception is None:
             return
         options = (
-            {**broker.get_actor(message.actor_name).options, **message.options}
+            {**broker.get_actor(message.actor_name).options, **_usable(message.options)}
             if message.actor_name in broker.actors
             else {}
         )
@@ -162,6 +172,14 @@ class RetryLimits(Retries):
             max_backoff_ms=options.get("max_backoff", self.max_backoff),
         )
         return wait_s * random.uniform(1 - JITTER, 1)  # noqa: S311 - jitter, not cryptography
+
+
+def _usable(options: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of a message's options those that are none: a decision that fails would be made again for ever.
+
+    Whoever writes rows by hand or in another language may send anything; what the actor says counts then.
+    """
+    return {name: value for name, value in options.items() if name not in _USABLE or _USABLE[name](value)}
 
 
 def _retrying_since(options: dict[str, Any], retries: int, now: float) -> float:

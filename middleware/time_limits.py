@@ -43,7 +43,8 @@ class TimeLimits(TimeLimit):
         self._margin = margin
         self._interval_s = options.get("interval", 1_000) / 1000
         self._stopped = threading.Event()
-        #: Leases that were interrupted, and those that were given up.
+        #: Leases that were over their limit at an earlier look, that were interrupted, and that were given up.
+        self._late: set[int] = set()
         self._interrupted: set[int] = set()
         self._given_up: set[int] = set()
 
@@ -94,9 +95,13 @@ class TimeLimits(TimeLimit):
             limit_s, margin_s = self._limits_of(broker, delivery)
             if run_s >= limit_s and delivery.lease_id not in self._interrupted:
                 self._interrupt(delivery, limit_s)
-            if run_s >= limit_s + margin_s:
+            # Never at the look that interrupts it: however short the margin is, that may be all it takes.
+            if run_s >= limit_s + margin_s and delivery.lease_id in self._late:
                 self._give_up(side, delivery, run_s, limit_s)
+            elif run_s >= limit_s:
+                self._late.add(delivery.lease_id)
         leases = {delivery.lease_id for delivery in held}
+        self._late &= leases
         self._interrupted &= leases
         self._given_up &= leases
 

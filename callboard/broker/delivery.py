@@ -99,6 +99,8 @@ class Delivery(MessageProxy):
             and isinstance(message.options, dict)
         ):
             raise TypeError("actor_name, args, kwargs or options have a wrong type")
+        # Classes, which no JSON holds: whatever stands there ends Dramatiq's thread once the actor fails.
+        message.options.pop("throws", None)
         # The id and the queue that count are the row's: a message edited by hand may hold others.
         object.__setattr__(message, "message_id", claim.message_id)
         object.__setattr__(message, "queue_name", claim.queue_name)

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from callboard.cli.output import Form, is_wide, show
-from callboard.errors import NotFound
+from callboard.cli.output import Form, is_wide, nothing, show
 from callboard.ops.audit import Change
 from callboard.ops.wording import moment
 
@@ -31,7 +30,7 @@ def audit(
     with get_pool().cursor() as cursor:
         changes = list_changes(cursor, action=action, since=since_at, limit=limit)
     if not changes:
-        raise NotFound("No change matches. Every change by command or API is kept from this version on.")
+        raise nothing("No change matches. Every change by command or API is kept from this version on.", output)
     columns = {
         "when": lambda change: moment(change.changed_at),
         "who": lambda change: change.operator,

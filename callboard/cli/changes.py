@@ -49,9 +49,27 @@ def approve(count: int, what: str, *, yes: bool, dry_run: bool) -> bool:
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Any]:
-    """Show a bar on stderr while a long operation runs; yields advance(count). Silent where stderr is no terminal."""
+    """Show a bar on stderr while a long operation runs; yields advance(count). Silent where stderr is no terminal.
+
+    Ctrl-C ends it between two transactions or takes the last one back; how far it came is said anywhere.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task(what, total=total)
-        yield lambda count: bars.advance(task, count)
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        bars.advance(task, count)
+
+    try:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+            task = bars.add_task(what, total=total)
+            yield advance
+    except KeyboardInterrupt:
+        # The last transaction may have been written although its count never came here.
+        note(
+            f"Interrupted while {what}, after {done:,} of {total:,}. What is done stays done, and callboard audit "
+            "counts it; give the command again for the rest."
+        )
+        raise

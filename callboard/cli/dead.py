@@ -19,8 +19,7 @@ from callboard.cli.dead_options import (
     transaction,
 )
 from callboard.cli.dead_tables import print_groups, print_letters, print_story
-from callboard.cli.output import Form, note, print_json
-from callboard.errors import NotFound
+from callboard.cli.output import Form, note, nothing, print_json
 from callboard.ops import dead_letters
 from callboard.ops.dead_filter import DeadFilter, parse_ids
 
@@ -54,7 +53,7 @@ def show_list(which: DeadFilter, limit: int, output: Form) -> None:
     with transaction() as cursor:
         letters = dead_letters.list_dead(cursor, which, limit=limit)
     if not letters:
-        raise NotFound(f"No dead letters {which}".strip() + ".")
+        raise nothing(f"No dead letters {which}".strip() + ".", output)
     if output is Form.IDS:
         print("\n".join(letter.message_id for letter in letters))
     elif output is Form.JSON:
@@ -83,7 +82,7 @@ def groups(
     with transaction() as cursor:
         found = dead_letters.group_dead(cursor, which, limit=limit)
     if not found:
-        raise NotFound(f"No dead letters {which}".strip() + ".")
+        raise nothing(f"No dead letters {which}".strip() + ".", output)
     if output is Form.IDS:
         print("\n".join(cause.fingerprint for cause in found))
     elif output is Form.JSON:

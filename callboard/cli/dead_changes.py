@@ -77,7 +77,7 @@ def retry(
         retry_one(which, edit, reason, is_alone=not canary and not all_, dry_run=dry_run, output=output)
         return
     is_named = which == DeadFilter(ids=which.ids) and not canary
-    count = choose(which, "will be put back", is_all=all_, yes=yes or is_named, dry_run=dry_run)
+    count = choose(which, "will be put back", is_all=all_, yes=yes or is_named, dry_run=dry_run, output=output)
     if count and canary:
         retry_with_care(which, count, wait_s, reason, output)
     elif count:
@@ -143,7 +143,7 @@ def purge(
 def discard_chosen(
     which: DeadFilter, *, is_all: bool, yes: bool, dry_run: bool, reason: str | None, output: Form
 ) -> None:
-    if count := choose(which, "will be thrown away", is_all=is_all, yes=yes, dry_run=dry_run):
+    if count := choose(which, "will be thrown away", is_all=is_all, yes=yes, dry_run=dry_run, output=output):
         with progress("discarding", count) as advance:
             changed = discard_dead(transaction, which, operator(reason), progress=advance)
         report(changed, "discarded", output)
@@ -152,17 +152,19 @@ def discard_chosen(
 def purge_chosen(
     which: DeadFilter, *, is_all: bool, yes: bool, dry_run: bool, reason: str | None, output: Form
 ) -> None:
-    if count := choose(which, "will be deleted for good", is_all=is_all, yes=yes, dry_run=dry_run):
+    if count := choose(which, "will be deleted for good", is_all=is_all, yes=yes, dry_run=dry_run, output=output):
         with progress("deleting", count) as advance:
             changed = purge_dead(transaction, which, operator(reason), progress=advance)
         report(changed, "deleted for good", output)
 
 
-def choose(which: DeadFilter, what: str, *, is_all: bool, yes: bool, dry_run: bool) -> int:
+def choose(which: DeadFilter, what: str, *, is_all: bool, yes: bool, dry_run: bool, output: Form) -> int:
     """Count what is meant and ask; return the count, 0 where nothing is to be done."""
     require_choice(which, is_all=is_all)
     with transaction() as cursor:
         count = count_dead(cursor, which)
+    if output is Form.JSON and (dry_run or not count):
+        print_json(dataclasses.asdict(Changed()))
     if not count and which.ids:
         raise NotFound(f"These are no dead letters (any more): {some_ids(which.ids)}")
     letters = " ".join(filter(None, ["dead letter" if count == 1 else "dead letters", str(which), what]))
@@ -182,7 +184,7 @@ def retry_one(
 ) -> None:
     if not is_alone or which != DeadFilter(ids=which.ids) or which.ids is None or len(which.ids) != 1:
         raise InvalidRequest("Arguments are changed in one dead letter at a time: give its id and nothing else.")
-    if choose(which, "will be put back with other arguments", is_all=False, yes=True, dry_run=dry_run):
+    if choose(which, "will be put back with other arguments", is_all=False, yes=True, dry_run=dry_run, output=output):
         with transaction() as cursor:
             changed = retry_edited(cursor, which.ids[0], edit, operator(reason))
         report(changed, "put back", output, is_named=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
+import psycopg2
 import typer
 
 from callboard import __version__
@@ -24,7 +26,9 @@ from callboard.cli import (
     status,
     workers,
 )
+from callboard.cli.output import note
 from callboard.errors import CallboardError, ConfigurationError, InvalidRequest, NotFound
+from callboard.ops.refusals import refusal_text
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -99,17 +103,24 @@ def _root(version: bool = typer.Option(False, "--version", help="Show the versio
 
 def main() -> None:
     """Run the command. Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 nothing matched, 4 unhealthy."""
+    for stream in (sys.stdout, sys.stderr):
+        # A bar or an arrow that a terminal's encoding lacks is shown as its escape.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except ConfigurationError as error:
-        print(f"The configuration is wrong:\n{error}", file=sys.stderr)
+        note(f"The configuration is wrong:\n{error}")
         sys.exit(EXIT_USAGE)
     except InvalidRequest as error:
-        print(error, file=sys.stderr)
+        note(str(error))
         sys.exit(EXIT_USAGE)
     except NotFound as error:
-        print(error, file=sys.stderr)
+        note(str(error))
         sys.exit(EXIT_NOTHING_MATCHED)
     except CallboardError as error:
-        print(error, file=sys.stderr)
+        note(str(error))
+        sys.exit(EXIT_FAILED)
+    except psycopg2.Error as error:
+        note(refusal_text(error))
         sys.exit(EXIT_FAILED)

@@ -10,7 +10,7 @@ import typer
 
 from callboard.cli.changes import DryRun, Reason, Yes, approve, operator
 from callboard.cli.dead_options import Where, read_ids
-from callboard.cli.output import Form, ago, count, duration, is_wide, note, plain, print_json, show
+from callboard.cli.output import Form, ago, count, duration, is_wide, note, nothing, plain, print_json, show
 from callboard.cli.stories import print_story
 from callboard.errors import InvalidRequest, NotFound
 from callboard.ops.messages import MessageFilter, MessageLine, State
@@ -67,7 +67,7 @@ def list_(
     with get_pool().cursor(FILTER_TIMEOUT_S) as cursor:
         rows = messages.list_messages(cursor, wanted, limit=limit, is_oldest=oldest)
     if not rows:
-        raise NotFound("No message matches.")
+        raise nothing("No message matches.", output)
     _print(rows, output)
     if output is Form.TABLE and len(rows) == limit:
         note(f"The first {limit} of them; --limit shows more.")
@@ -155,6 +155,7 @@ def cancel(ids: Ids, yes: Yes = False, dry_run: DryRun = False, reason: Reason =
     """Cancel messages: a waiting one never runs, a running one is asked to stop."""
     from callboard.app import get_pool
     from callboard.ops import cancellations
+    from callboard.ops.dead_filter import some_ids
 
     ids = list(dict.fromkeys(map(message_id, read_ids(ids))))
     messages = "message" if len(ids) == 1 else "messages"
@@ -169,7 +170,7 @@ def cancel(ids: Ids, yes: Yes = False, dry_run: DryRun = False, reason: Reason =
     if done.asked:
         note(f"{len(done.asked)} run and were asked to stop; see whether they have: callboard messages show ID")
     if done.ended:
-        note(f"{len(done.ended)} had ended already: {', '.join(done.ended)}")
+        note(f"{len(done.ended)} had ended already: {some_ids(done.ended)}")
     if done.unknown or not (done.discarded or done.asked):
-        missing = ", ".join(done.unknown) or "none"
+        missing = some_ids(done.unknown) if done.unknown else "none"
         raise NotFound(f"{len(done.discarded) + len(done.asked)} of {len(ids)} cancelled; unknown ids: {missing}.")

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from callboard.errors import NotFound
+
 #: All but tab and line feed.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -29,8 +31,15 @@ class Form(StrEnum):
 
 
 def note(text: str) -> None:
-    """Tell the person something that is no data."""
-    print(text, file=sys.stderr)
+    """Tell the person something that is no data; it may name what somebody sent."""
+    print(plain(text), file=sys.stderr)
+
+
+def nothing(sentence: str, form: Form) -> NotFound:
+    """Return the error of a list without rows; as JSON, a script gets a list all the same."""
+    if form is Form.JSON:
+        print_json([])
+    return NotFound(sentence)
 
 
 def show(
@@ -41,7 +50,7 @@ def show(
         for row in rows:
             print(id_of(row))
     elif form is Form.JSON:
-        print(json.dumps([dataclasses.asdict(row) for row in rows], default=_plain, ensure_ascii=False, indent=2))
+        print_json([dataclasses.asdict(row) for row in rows])
     else:
         print_table(_table(rows, columns))
 
@@ -76,8 +85,12 @@ def plain(text: str) -> str:
 
 
 def console() -> Console:
-    """Return where tables are printed; 160 columns wide where nobody's terminal says otherwise."""
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    """Return where tables are printed; 160 columns wide where nobody's terminal says otherwise.
+
+    A terminal too narrow for a table breaks its lines: made to fit, it would lose names and cut ids.
+    """
+    width = max(Console().width, NARROWEST) if sys.stdout.isatty() else 160
+    return Console(width=width, highlight=False)
 
 
 NUMBER_COLUMNS = frozenset(
@@ -88,6 +101,8 @@ MEBIBYTE = 1024 * 1024
 WHOLE_COLUMNS = frozenset({"id", "state", "moment", "when", "queue", "action", "name", "host"})
 #: Text of any length, which gets what is left of the line.
 FREE_COLUMNS = frozenset({"why", "runs"})
+#: No table is made for less, columns.
+NARROWEST = 80
 #: From this width on a table may show more; below the other it must show less.
 WIDE, NARROW = 125, 100
 
@@ -101,7 +116,8 @@ def is_narrow() -> bool:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(value, default=_plain, ensure_ascii=not is_unicode, indent=2))
 
 
 def ago(moment: datetime | None) -> str:

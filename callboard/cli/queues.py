@@ -5,8 +5,7 @@ from __future__ import annotations
 import typer
 
 from callboard.cli.changes import DryRun, Reason, Yes, approve, operator, progress
-from callboard.cli.output import Form, count, duration, is_wide, note, run_time, show
-from callboard.errors import NotFound
+from callboard.cli.output import Form, count, duration, is_wide, note, nothing, run_time, show
 from callboard.ops.queues import QueueView
 
 app = typer.Typer(help="Queues: how they stand, pausing them, discarding what waits in one.", no_args_is_help=True)
@@ -53,7 +52,7 @@ def list_(output: Form = OUTPUT) -> None:
     with get_pool().cursor() as cursor:
         rows = queues.list_queues(cursor)
     if not rows:
-        raise NotFound("No queues are known yet. They come with the first worker or message: callboard work")
+        raise nothing("No queues are known yet. They come with the first worker or message: callboard work", output)
     if output is Form.TABLE and not is_wide():
         show(rows, NOW, output, id_of=lambda row: row.queue_name)
         print()

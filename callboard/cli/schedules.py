@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from callboard.cli.changes import Reason, operator
-from callboard.cli.output import Form, ago, duration, note, show
-from callboard.errors import NotFound
+from callboard.cli.output import Form, ago, duration, note, nothing, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +33,7 @@ def list_(output: Form = typer.Option(Form.TABLE, "--output", "-o", help="table,
     with get_pool().cursor() as cursor:
         rows = schedules.list_schedules(cursor)
     if not rows:
-        raise NotFound("There are no schedules: no worker has declared any yet. Start one with: callboard work")
+        raise nothing("There are no schedules: no worker has declared any yet. Start one with: callboard work", output)
     columns: dict[str, Callable[[Schedule], str]] = {
         "name": lambda row: row.name,
         "cron": lambda row: row.cron,

@@ -6,8 +6,7 @@ from textwrap import fill
 
 import typer
 
-from callboard.cli.output import Form, ago, count, duration, is_narrow, is_wide, note, run_time, show, size
-from callboard.errors import NotFound
+from callboard.cli.output import Form, ago, count, duration, is_narrow, is_wide, note, nothing, run_time, show, size
 from callboard.ops.workers import WorkerView
 
 #: Messages of a process that a table names.
@@ -24,7 +23,7 @@ def workers(output: Form = typer.Option(Form.TABLE, "--output", "-o", help="tabl
     with get_pool().cursor() as cursor:
         rows = list_workers(cursor)
     if not rows:
-        raise NotFound("No worker process runs. Start some with: callboard work")
+        raise nothing("No worker process runs. Start some with: callboard work", output)
     columns = {
         "host": lambda row: row.hostname,
         "pid": lambda row: str(row.pid),

@@ -11,6 +11,7 @@ from callboard.db import sql
 from callboard.errors import InvalidRequest
 from callboard.ops import audit
 from callboard.ops.audit import Operator
+from callboard.ops.dead_filter import IDS_KEPT_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ def cancel(cursor: Any, message_ids: Sequence[str], operator: Operator) -> Cance
     if discarded or asked:
         details = {"discarded": len(discarded), "asked": len(asked)}
         count = len(discarded) + len(asked)
-        audit.record(cursor, operator, "messages cancel", filter={"ids": ids}, count=count, details=details)
+        asked_for = {"ids": ids} if len(ids) <= IDS_KEPT_MAX else {"ids": ids[:IDS_KEPT_MAX], "ids_count": len(ids)}
+        audit.record(cursor, operator, "messages cancel", filter=asked_for, count=count, details=details)
     return cancelled
 
 

@@ -137,7 +137,8 @@ def check_path(cursor: Any, path: str | None) -> None:
     if path is None:
         return
     try:
-        cursor.execute("SELECT %s::jsonpath", (path,))
+        # Tried on nothing, and not only read: a variable that there is not is noticed in use.
+        cursor.execute("""SELECT jsonb_path_query_first('{}', %s::jsonpath, '{"args": []}', true)""", (path,))
     except (psycopg2.DataError, psycopg2.ProgrammingError, psycopg2.errors.StatementTooComplex, ValueError) as error:
         said = str(error).strip().splitlines()[0]
         raise InvalidRequest(

@@ -78,6 +78,7 @@ def test_without_queues_messages_or_workers_nothing_matches(shell):
         (["messages", "list", "--since", "1h", "--until", "2h"], 2, "later than"),
         (["messages", "list", "--since", "2999-01-01"], 2, "still to come"),
         (["messages", "list", "--where", "$.to =="], 2, "no JSON path"),
+        (["messages", "list", "--where", "$.to == $ann"], 2, "no JSON path"),
         (["messages", "list", "--where", '$.to == "nobody"'], 3, "No message matches"),
         (["messages", "list", "--state", "waiting"], 2, "queued"),
         (["messages", "list", "--limit", "0"], 2, "--limit"),
@@ -247,6 +248,13 @@ class Terminal:
                     break
         os.close(self.fd)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def test_a_narrow_terminal_shows_names_and_whole_ids(database_url, rows):
+    for command, text in ((["queues", "list"], "emails"), (["messages", "list"], rows["queued"])):
+        terminal = Terminal(40, database_url, *command)
+        assert terminal.end() == 0
+        assert text in terminal.screen
 
 
 @pytest.mark.parametrize(("columns", "key"), [(80, "q"), (160, "\x03")])

@@ -39,6 +39,16 @@ def test_an_actor_is_interrupted_at_its_time_limit_and_its_thread_goes_on(broker
     assert dead(db) == [("max_retries", "TimeLimitExceeded")]
 
 
+def test_without_a_margin_a_message_that_can_be_interrupted_costs_no_process(broker, db, monkeypatch):
+    given_up = []
+    monkeypatch.setattr(broker.middleware[0], "_give_up", lambda *args: given_up.append(args))
+    slow = actor(broker, endless, time_limit=100, time_limit_margin=0, max_retries=0)
+    with running_worker(broker, threads=1):
+        slow.send()
+        wait_until(lambda: dead(db), what="its end")
+    assert (dead(db), given_up) == ([("max_retries", "TimeLimitExceeded")], [])
+
+
 def test_a_messages_own_limit_comes_before_its_actors(broker, db):
     slow = actor(broker, endless, time_limit=60_000, max_retries=0)
     with running_worker(broker):

@@ -54,6 +54,29 @@ def test_a_failure_is_retried_and_then_dead_with_every_attempt_kept(broker, db, 
     ]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_retries": "3"},
+        {"max_retries": True},
+        {"min_backoff": "1s"},
+        {"throws": "KeyError"},
+        {"retry_when": "never"},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_options_that_are_none_leave_a_message_the_limits_of_its_actor(broker, db, work, *, options):
+    def job():
+        raise KeyError("boom")
+
+    with work():
+        # As from a row that was written by hand
+        broker.enqueue(actor(broker, job).message_with_options(args=(), **options))
+        wait_until(lambda: dead(db))
+    assert dead(db) == [("max_retries", "KeyError")]
+    assert db("SELECT retries FROM callboard.dead_letters") == [(2,)]
+
+
 def test_a_permanent_failure_dies_at_its_first_attempt(broker, db, work):
     def job():
         raise PermanentError("no such mailbox")

@@ -8,6 +8,7 @@ import uuid
 import pytest
 
 from callboard.broker import memory
+from callboard.broker.causes import cause_of_reason
 from callboard.broker.liveness import BEAT_OVERDUE_S, Liveness, unregister_parameters
 from callboard.broker.memory import resident_bytes
 from callboard.db import sql
@@ -111,3 +112,23 @@ def test_a_worker_that_leaves_a_stuck_message_behind_is_found_dead(db, worker_id
     assert db("SELECT outcome, error_class, error_message FROM callboard.attempts") == [
         ("lost", "TimeLimitExceeded", "It ran for 99 s.")
     ]
+
+
+def test_the_dead_letter_of_a_stuck_message_says_what_it_did_and_has_the_cause_of_its_attempts(db, worker_id):
+    # Given a message that lost two workers and is stuck in the third
+    register(db, worker_id)
+    db(
+        "INSERT INTO dramatiq.queue "
+        "(message_id, queue_name, message, state, attempt, lost_workers, lease_id, worker_id) "
+        "VALUES (gen_random_uuid(), 'jobs', '{\"actor_name\": \"job\"}', 'running', 3, 2, 1, %s)",
+        worker_id,
+    )
+    db(sql("workers/unregister"), **unregister_parameters(worker_id, [(1, "It ran for 99 s.")]))
+    db("UPDATE callboard.workers SET suspected_at = now() - interval '3 seconds'")
+    # When it is given up
+    assert Workers(db).rescue() == [("jobs", "job", "dead", "died")]
+    # Then whoever looks at the causes reads why, and a retry that hangs again is known as the same
+    [(message, fingerprint)] = db("SELECT error_message, fingerprint FROM callboard.dead_letters")
+    assert message == "The message lost 3 workers. The last time: It ran for 99 s."
+    assert db("SELECT fingerprint FROM callboard.attempts") == [(fingerprint,)]
+    assert fingerprint == cause_of_reason("lost_worker", "job").fingerprint

@@ -57,7 +57,12 @@ WITH dead_worker AS (
         dedupe_key, error_class, error_message, fingerprint, enqueued_at, first_failed_at)
     SELECT
         message_id, 'lost_worker', queue_name, actor_name, message, priority, attempt, retries, lost_workers + 1,
-        generation, dedupe_key, 'LostWorker', 'The message lost ' || (lost_workers + 1) || ' workers.',
+        generation, dedupe_key, 'LostWorker', 'The message lost ' || (lost_workers + 1) || ' workers. The last time: '
+            -- What a process that was replaced has said of it, as with a time limit.
+            || coalesce((SELECT attempts.error_message FROM callboard.attempts
+                    WHERE attempts.message_id = ended.message_id AND attempts.generation = ended.generation
+                        AND attempts.attempt = ended.attempt),
+                'The worker process died or was cut off while it ran the message (' || cause || ').'),
         fingerprint, enqueued_at,
         coalesce((SELECT min(ended_at) FROM callboard.attempts WHERE attempts.message_id = ended.message_id), now())
     FROM ended

@@ -32,10 +32,12 @@ WITH stuck AS (
     DELETE FROM callboard.cancellations USING cancelled WHERE cancellations.message_id = cancelled.message_id
 ), kept AS (
     INSERT INTO callboard.attempts (
-        message_id, generation, attempt, outcome, worker_id, started_at, error_class, error_message)
+        message_id, generation, attempt, outcome, worker_id, started_at, error_class, error_message, fingerprint)
     SELECT
         queue.message_id, queue.generation, queue.attempt, 'lost', queue.worker_id, queue.claimed_at,
-        'TimeLimitExceeded', held.note
+        'TimeLimitExceeded', held.note,
+        -- As cause_of_reason() writes it: the cause of the dead letter that becomes of it, so that a canary knows it.
+        left(encode(sha256(convert_to('lost_worker' || chr(10) || coalesce(queue.actor_name, ''), 'UTF8')), 'hex'), 12)
     FROM held JOIN dramatiq.queue USING (message_id)
     WHERE held.note IS NOT NULL
     ON CONFLICT (message_id, generation, attempt) DO UPDATE SET
