@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from callboard.errors import Conflict, DatabaseUnavailable, InvalidRequest, NotFound, TooSlow
+from callboard.errors import Conflict, DatabaseUnavailable, InvalidRequest, NotFound, SchemaOutdated, TooSlow
 from callboard.log import get_logger
 
 log = get_logger(__name__)
@@ -76,6 +76,18 @@ _REFUSALS: dict[type[Exception], tuple[HTTPStatus, str]] = {
 }
 
 
+#: A standby, a missing grant, a schema that is not there: the database is to be put right, and so nobody's request is.
+_UNFIT = (
+    SchemaOutdated,
+    psycopg2.errors.ReadOnlySqlTransaction,
+    psycopg2.errors.InsufficientPrivilege,
+    psycopg2.errors.UndefinedTable,
+    psycopg2.errors.UndefinedColumn,
+    psycopg2.errors.UndefinedFunction,
+    psycopg2.errors.InvalidSchemaName,
+)
+
+
 def install_handlers(app: FastAPI) -> None:
     """Give every failure that is known the one shape; of the others the guard makes a 500."""
     app.add_exception_handler(ApiError, _api_error)
@@ -86,6 +98,8 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(DatabaseUnavailable, _database_away)
     # What a statement itself ran into, a lock that was not let go or a full disk, passes like an outage.
     app.add_exception_handler(psycopg2.OperationalError, _database_away)
+    for unfit in _UNFIT:
+        app.add_exception_handler(unfit, _database_unfit)
 
 
 def _api_error(_request: Request, error: Exception) -> JSONResponse:
@@ -133,6 +147,15 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 def _database_away(request: Request, error: Exception) -> JSONResponse:
     log.error("request failed: database away", path=request.url.path, error=str(error).strip()[:200])
-    message = "The database cannot be reached. Send the request again later."
+    return _try_later("The database cannot be reached. Send the request again later.")
+
+
+def _database_unfit(request: Request, error: Exception) -> JSONResponse:
+    # What Postgres says names tables and roles, which is for the log: a webhook's sender gets this answer too.
+    log.error("request failed: database unfit", path=request.url.path, error=str(error).strip()[:200])
+    return _try_later("The database takes no such request now; the server's log says why. Send it again later.")
+
+
+def _try_later(message: str) -> JSONResponse:
     headers = {"Retry-After": str(DATABASE_WAIT_S)}
     return JSONResponse(error_body("database_unavailable", message), HTTPStatus.SERVICE_UNAVAILABLE, headers=headers)

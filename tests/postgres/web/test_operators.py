@@ -120,3 +120,25 @@ def test_a_question_that_cannot_be_meant_is_named(api, query):
 def test_a_cursor_of_others_is_refused(text):
     with pytest.raises(InvalidRequest, match="none of ours"):
         decode_cursor(text, int)
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        "ALTER TABLE callboard.workers RENAME TO workers_of_old",
+        "ALTER DATABASE {database} SET default_transaction_read_only = on",
+    ],
+    ids=["no table", "read-only"],
+)
+def test_a_database_that_is_to_be_put_right_is_no_fault_of_the_request(api, connection, unfit):
+    # Given a database that answers and refuses
+    connection.cursor().execute(unfit.format(database=connection.info.dbname))
+    api.service.pool.close()
+    # When an operator looks and changes something
+    answers = [api.get("/api/v1/workers"), api.post("/api/v1/queues/emails/pause", {"force": True})]
+    # Then what could not be done is to be tried later, and no name of ours is told
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert refused
+    for answer in refused:
+        assert error_of(answer) == (503, "database_unavailable")
+        assert "Retry-After" in answer.headers and "workers" not in answer.json()["error"]["message"]
