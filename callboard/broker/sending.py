@@ -62,8 +62,8 @@ class Sender:
                 row = row._replace(is_repeat=True)
                 if until - time.monotonic() < RECONNECT_MIN_S:
                     raise BrokerUnavailable(
-                        f"Message {row.message_id} for queue {row.queue_name!r} was not stored: {str(error).strip()} "
-                        "Send it again; it will not run twice for that."
+                        f"Message {row.message_id} for queue {row.queue_name!r} was not stored: "
+                        f"{str(error).strip().rstrip('.')}. Send it again; it will not run twice for that."
                     ) from error
                 time.sleep(0.1)
             else:

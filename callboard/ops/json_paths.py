@@ -9,6 +9,14 @@ import psycopg2
 
 from callboard.errors import InvalidRequest
 
+#: What applying a path may end in; the last is "invalid memory alloc request size", of one that finds too much.
+APPLY_ERRORS = (
+    psycopg2.DataError,
+    psycopg2.errors.UndefinedObject,
+    psycopg2.errors.StatementTooComplex,
+    psycopg2.errors.InternalError_,
+)
+
 
 @contextmanager
 def path_refusals(path: str | None) -> Iterator[None]:
@@ -18,7 +26,7 @@ def path_refusals(path: str | None) -> Iterator[None]:
     """
     try:
         yield
-    except (psycopg2.DataError, psycopg2.errors.UndefinedObject, psycopg2.errors.StatementTooComplex) as error:
+    except APPLY_ERRORS as error:
         if path is None:
             raise
         raise InvalidRequest(
