@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from callboard.cli.dead_options import Where, read_ids
 from callboard.cli.output import Form, ago, count, duration, is_wide, note, nothing, plain, print_json, show
 from callboard.cli.stories import print_story
 from callboard.errors import InvalidRequest, NotFound
+from callboard.ops.message_ids import parse_message_ids
 from callboard.ops.messages import MessageFilter, MessageLine, State
 
 app = typer.Typer(help="Messages: find them, see what happened to one, explain, cancel.", no_args_is_help=True)
@@ -23,12 +23,7 @@ FILTER_TIMEOUT_S = 60
 
 def message_id(text: str) -> str:
     """Check an id that a person typed."""
-    try:
-        return str(uuid.UUID(text))
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is no message id. An id looks like {uuid.UUID(int=0)}; find it with: callboard messages list"
-        ) from None
+    return parse_message_ids([text])[0]
 
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of messages; - reads them from stdin.")]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from callboard.db import sql
-from callboard.errors import InvalidRequest
 from callboard.ops import audit
 from callboard.ops.audit import Operator
 from callboard.ops.dead_filter import IDS_KEPT_MAX
+from callboard.ops.message_ids import parse_message_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ def cancel(cursor: Any, message_ids: Sequence[str], operator: Operator) -> Cance
     A message that returns before it hears of it is done all the same; whatever else a running one ends with, it is
     discarded. Raises: InvalidRequest for what is no message id.
     """
-    ids = list(dict.fromkeys(map(_message_id, message_ids)))
+    ids = list(parse_message_ids(message_ids))
     parameters = {"message_ids": ids, "requested_by": operator.name, "reason": operator.reason}
     # Statements of their own: this one waits for claims and ends that are being written, the others see what they left.
     cursor.execute(sql("ops/lock_messages"), parameters)
@@ -60,12 +59,3 @@ def cancel(cursor: Any, message_ids: Sequence[str], operator: Operator) -> Cance
 def _ids(cursor: Any, name: str, parameters: dict[str, Any]) -> set[str]:
     cursor.execute(sql(name), parameters)
     return {row[0] for row in cursor.fetchall()}
-
-
-def _message_id(text: str) -> str:
-    try:
-        return str(uuid.UUID(text))
-    except (ValueError, AttributeError, TypeError):
-        raise InvalidRequest(
-            f"{text!r} is no message id. An id is a UUID such as 6f2c1c1e-8f0a-4c55-9d0e-0b2a7b1f3c11."
-        ) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -15,6 +14,7 @@ import psycopg2
 from callboard.db import sql
 from callboard.errors import InvalidRequest, NotFound
 from callboard.ops.json_paths import path_refusals
+from callboard.ops.message_ids import parse_message_ids
 
 REASONS = ("max_retries", "permanent", "expired", "lost_worker", "unknown_actor", "invalid")
 #: The group of the letters that died before causes were told apart.
@@ -27,7 +27,6 @@ NAMES_SAID_MAX = 20
 LIKENESS_MIN = 0.6
 
 _GROUP = re.compile(r"[0-9a-f]{12}")
-_NIL = uuid.UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,15 +99,7 @@ class DeadFilter:
 
 def parse_ids(texts: Iterable[str]) -> tuple[str, ...]:
     """Return message ids in their usual form, each once. Raises: InvalidRequest."""
-    ids: dict[str, None] = {}
-    for text in texts:
-        try:
-            ids[str(uuid.UUID(text))] = None
-        except (ValueError, AttributeError):
-            raise InvalidRequest(
-                f"{text!r} is no message id. An id looks like {_NIL}; list them with: callboard dead list"
-            ) from None
-    return tuple(ids)
+    return parse_message_ids(texts, listed_by="callboard dead list")
 
 
 def require_choice(which: DeadFilter, *, is_all: bool) -> None:

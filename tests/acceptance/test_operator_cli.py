@@ -15,7 +15,6 @@ import uuid
 import psycopg2
 import pytest
 
-from callboard.ops import cancellations
 from tests.acceptance.processes import REPOSITORY
 from tests.conftest import wait_until
 from tests.postgres.ops.scene import Scene
@@ -167,7 +166,6 @@ def test_an_explanation_is_a_sentence_and_an_advice(shell, rows, scene):
     assert (by_key.returncode, held in by_key.stderr) == (0, True)
 
 
-@pytest.mark.skipif(hasattr(cancellations, "IS_STUB"), reason="cancelling is not there yet")
 def test_cancelling_says_what_became_of_each(shell, rows, db):
     unknown = str(uuid.uuid4())
     ids = [rows["queued"], rows["running"], rows["done"]]

@@ -162,4 +162,5 @@ def test_where_nothing_is_declared_an_unknown_name_says_so(cursor, db):
 
 
 def test_all_of_it_is_plain_data(cursor):
-    json.dumps([dataclasses.asdict(each) for each in schedules.list_schedules(cursor)], default=str)
+    listed = schedules.list_schedules(cursor)
+    assert json.dumps([dataclasses.asdict(each) for each in listed], default=str)
