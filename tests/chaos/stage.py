@@ -219,6 +219,11 @@ class Stage:
         """Put messages into the queue at once."""
         self.db(FILL, count)
 
+    def has_queued(self, count: int) -> bool:
+        """Say whether so many messages wait."""
+        statement = "SELECT count(*) FROM (SELECT FROM dramatiq.queue WHERE state = 'queued' LIMIT %s) AS waiting"
+        return bool(self.db(statement, count) == [(count,)])
+
     def wait_until_drained(self, timeout_s: float = 60) -> None:
         wait_until(
             lambda: self.db("SELECT count(*) FROM dramatiq.queue") == [(0,)], timeout_s, f"{self.name}: an empty queue"
