@@ -10,14 +10,15 @@ import logging
 import logging.handlers
 import re
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-_context: ContextVar[dict[str, Any]] = ContextVar("callboard_log_context", default={})  # noqa: B039 - replaced, never changed in place
+#: Returns this thread's fields: most messages log no line, and making the fields for each would cost more than that.
+_context: ContextVar[Callable[[], Mapping[str, Any]]] = ContextVar("callboard_log_context", default=dict)
 
 Event = MutableMapping[str, Any]
 
@@ -31,6 +32,11 @@ class Logger:
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
+
+    @property
+    def has_info(self) -> bool:
+        """Whether an info line is written at all."""
+        return self._logger.isEnabledFor(logging.INFO)
 
     def debug(self, event: str, **fields: Any) -> None:
         self._log(logging.DEBUG, event, fields)
@@ -50,7 +56,7 @@ class Logger:
 
     def _log(self, level: int, event: str, fields: dict[str, Any], *, exc_info: bool = False) -> None:
         if self._logger.isEnabledFor(level):
-            extra = {"callboard_fields": {**_context.get(), **fields}}
+            extra = {"callboard_fields": {**_context.get()(), **fields}}
             # The event goes through %s, so that a percent sign in it stays one.
             self._logger.log(level, "%s", event, exc_info=exc_info, extra=extra, stacklevel=3)
 
@@ -60,20 +66,20 @@ def get_logger(name: str) -> Logger:
     return Logger(name)
 
 
-def set_log_context(**fields: Any) -> None:
-    """Put these fields, and no others, on every line this thread logs from now on."""
+def set_log_context(fields: Callable[[], Mapping[str, Any]]) -> None:
+    """Put what fields() returns, and nothing else, on every line this thread logs from now on."""
     _context.set(fields)
 
 
 def clear_log_context() -> None:
     """Forget the fields of this thread."""
-    _context.set({})
+    _context.set(dict)
 
 
 @contextmanager
 def log_context(**fields: Any) -> Iterator[None]:
     """Put fields on every line logged inside the block."""
-    token = _context.set({**_context.get(), **fields})
+    token = _context.set({**_context.get()(), **fields}.copy)
     try:
         yield
     finally:
@@ -137,7 +143,7 @@ def _files(folder: Path) -> list[logging.StreamHandler[Any]]:
 def _add_fields(_logger: Any, _method: str, event: Event) -> Event:
     record = event.get("_record")
     fields = getattr(record, "callboard_fields", None)
-    event.update(_context.get() if fields is None else fields)
+    event.update(_context.get()() if fields is None else fields)
     return event
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from dramatiq.broker import Broker
@@ -18,13 +19,11 @@ class LogContext(Middleware):
     """The outermost middleware: every other one's lines carry the message too."""
 
     def before_process_message(self, broker: Broker, message: Any) -> None:
-        set_log_context(
-            message_id=message.message_id,
-            actor=message.actor_name,
-            queue=message.queue_name,
-            attempt=message.attempt if isinstance(message, Delivery) else 1,
-        )
-        message.log_started_clock = time.monotonic()
+        if isinstance(message, Delivery):
+            set_log_context(message.log_fields)
+        else:
+            set_log_context(partial(_log_fields, message))
+            message.log_started_clock = time.monotonic()
         log.debug("message started")
 
     def after_process_message(
@@ -35,10 +34,11 @@ class LogContext(Middleware):
         result: Any = None,
         exception: BaseException | None = None,
     ) -> None:
-        run_ms = round((time.monotonic() - getattr(message, "log_started_clock", time.monotonic())) * 1000)
         if exception is None:
-            log.info("message done", run_ms=run_ms)
+            if log.has_info:
+                log.info("message done", run_ms=_run_ms(message))
             return
+        run_ms = _run_ms(message)
         decision = message.decision if isinstance(message, Delivery) else None
         if decision and decision.outcome is Outcome.POSTPONED:
             log.info("message postponed", run_ms=run_ms, reason=decision.reason, wait_s=round(decision.wait_s, 1))
@@ -63,3 +63,15 @@ class LogContext(Middleware):
         clear_log_context()
 
     after_nack = after_ack
+
+
+def _log_fields(message: Any) -> dict[str, Any]:
+    """Return the fields of a message of another broker, such as StubBroker."""
+    names = {"message_id": message.message_id, "actor": message.actor_name, "queue": message.queue_name}
+    return {**names, "attempt": message.options.get("retries", 0) + 1}
+
+
+def _run_ms(message: Any) -> int:
+    if isinstance(message, Delivery):
+        return round((message.run_s or 0.0) * 1000)
+    return round((time.monotonic() - getattr(message, "log_started_clock", time.monotonic())) * 1000)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dramatiq.broker import Broker
 from dramatiq.middleware import TimeLimit, TimeLimitExceeded
 
-from callboard.broker import Delivery
+from callboard.broker import Delivery, for_other_brokers
 from callboard.broker.options import is_span, wrong_span
 from callboard.errors import ConfigurationError
 from callboard.log import get_logger
@@ -54,15 +54,15 @@ class TimeLimits(TimeLimit):
 
     # A hook costs each message its time: ours are looked at from outside.
 
+    @for_other_brokers
     def before_process_message(self, broker: Broker, message: Any) -> None:
-        if not isinstance(message, Delivery):
-            super().before_process_message(broker, message)
+        super().before_process_message(broker, message)
 
+    @for_other_brokers
     def after_process_message(
         self, broker: Broker, message: Any, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
-        if not isinstance(message, Delivery):
-            super().after_process_message(broker, message, result=result, exception=exception)
+        super().after_process_message(broker, message, result=result, exception=exception)
 
     after_skip_message = after_process_message
 

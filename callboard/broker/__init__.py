@@ -3,6 +3,7 @@
 from callboard.broker.broker import PostgresBroker
 from callboard.broker.default import default_broker, send_in, send_many, set_default_broker
 from callboard.broker.delivery import Delivery, current_delivery
+from callboard.broker.hooks import for_other_brokers
 from callboard.broker.options import BrokerOptions
 from callboard.broker.rate_limits import PostgresRateLimits
 from callboard.broker.results import PostgresResults
@@ -24,6 +25,7 @@ __all__ = [
     "completion",
     "current_delivery",
     "default_broker",
+    "for_other_brokers",
     "schedule",
     "send_in",
     "send_many",

@@ -232,9 +232,8 @@ class PostgresBroker(HookedBroker):
             self._close_worker_side()
 
     def _start(self, delivery: Delivery) -> None:
-        if delivery.has_waited_too_long:
-            self.release(delivery)
         if not delivery.start():
+            self.release(delivery)
             raise SkipMessage("its lease was handed back")
         delivery.broker = self
         set_current_delivery(delivery)

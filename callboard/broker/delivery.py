@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dramatiq import Message
+from dramatiq import JSONEncoder, Message, get_encoder
 from dramatiq.broker import MessageProxy
+from dramatiq.errors import DecodeError
 
 from callboard.broker.interruption import Interruption
 from callboard.broker.verdict import AttemptError, DeadReason, Decision, Outcome, Verdict
@@ -23,6 +25,8 @@ UNDECIDED_WAIT_S = 10.0
 #: What was claimed longer ago does not start any more, s: its queue may be paused by now, and a pause holds within 2 s.
 #: The intake hands back what has waited for a second, but may itself wait for the database at that moment.
 START_WITHIN_S = 1.5
+#: What becomes of a message that no middleware decided about and whose actor returned.
+DONE = Decision(Outcome.DONE)
 #: Stands for a result that is not known yet; None is one.
 UNSET: Any = object()
 
@@ -53,6 +57,26 @@ class Claim(NamedTuple):
 class Delivery(MessageProxy):
     """One lease of a message: Dramatiq's proxy plus what the claim knows and what the attempt decides."""
 
+    # Most messages never change these: on the class they cost nothing.
+    _started_clock: float | None = None
+    decision: Decision | None = None
+    #: The broker that runs it; None until a thread takes it up.
+    broker: PostgresBroker | None = None
+    #: What the actor says it will return, while completion() runs.
+    early_result: Any = UNSET
+    #: Written with the verdict, as followups and results are.
+    arrival: Arrival | None = None
+    #: Set from the actor's return on: what hooks enqueue now belongs to the verdict.
+    is_finishing = False
+    #: Inside completion(), which ends the message.
+    is_completing = False
+    #: The verdict is given, or the lease handed back: whatever comes later changes nothing.
+    is_ended = False
+    #: An operator asked it to stop: unless its actor returns, it ends as discarded.
+    is_cancelled = False
+    #: Why it is given up with its process, which nothing but its end can free of it; None: it is not.
+    stuck_note: str | None = None
+
     def __init__(self, message: Message[Any], claim: Claim) -> None:
         super().__init__(message)
         # Copies: Dramatiq's proxy looks each of them up anew, and middleware asks for them a dozen times a message.
@@ -63,47 +87,26 @@ class Delivery(MessageProxy):
         self.claim = claim
         self.order = claim.order
         self.claimed_clock = time.monotonic()
-        self._started_clock: float | None = None
-        self.decision: Decision | None = None
-        #: The broker that runs it; None until a thread takes it up.
-        self.broker: PostgresBroker | None = None
-        #: What the actor says it will return, while completion() runs.
-        self.early_result: Any = UNSET
         # What is written with the verdict.
         self.followups: list[OutgoingRow] = []
         self.results: list[ResultRow] = []
-        self.arrival: Arrival | None = None
-        #: Set from the actor's return on: what hooks enqueue now belongs to the verdict.
-        self.is_finishing = False
-        #: Inside completion(), which ends the message.
-        self.is_completing = False
-        #: The verdict is given, or the lease handed back: whatever comes later changes nothing.
-        self.is_ended = False
         #: How other threads stop its actor.
         self.interruption = Interruption()
-        #: An operator asked it to stop: unless its actor returns, it ends as discarded.
-        self.is_cancelled = False
-        #: Why it is given up with its process, which nothing but its end can free of it; None: it is not.
-        self.stuck_note: str | None = None
         # A thread that takes the message up and a shutdown that hands it back may come at the same moment.
         self._lock = threading.Lock()
 
     @classmethod
     def of(cls, claim: Claim) -> Delivery:
         """Make a delivery of what was claimed. Raises: DecodeError, TypeError when the row holds no message."""
-        message = Message.decode(claim.message.encode())
+        message = _decoded(claim)
         if not (
             isinstance(message.actor_name, str)
-            and isinstance(message.args, list | tuple)
             and isinstance(message.kwargs, dict)
             and isinstance(message.options, dict)
         ):
-            raise TypeError("actor_name, args, kwargs or options have a wrong type")
+            raise TypeError("actor_name, kwargs or options have a wrong type")
         # Classes, which no JSON holds: whatever stands there ends Dramatiq's thread once the actor fails.
         message.options.pop("throws", None)
-        # The id and the queue that count are the row's: a message edited by hand may hold others.
-        object.__setattr__(message, "message_id", claim.message_id)
-        object.__setattr__(message, "queue_name", claim.queue_name)
         return cls(message, claim)
 
     @property
@@ -130,6 +133,11 @@ class Delivery(MessageProxy):
         slot = self.options.get("slot_at")
         return datetime.fromisoformat(slot) if isinstance(slot, str) else None
 
+    def log_fields(self) -> dict[str, Any]:
+        """Return what every line that is logged while it runs carries."""
+        names = {"message_id": self.message_id, "actor": self.actor_name, "queue": self.queue_name}
+        return {**names, "attempt": self.attempt}
+
     @property
     def wait_s(self) -> float:
         """How long the message could have run before it was claimed."""
@@ -151,17 +159,14 @@ class Delivery(MessageProxy):
         """Whether it is claimed but no thread has taken it up."""
         return self._started_clock is None and not self.is_ended
 
-    @property
-    def has_waited_too_long(self) -> bool:
-        """Whether it was claimed so long ago that it may not start here any more."""
-        return self.is_waiting and time.monotonic() - self.claimed_clock > START_WITHIN_S
-
     def start(self) -> bool:
-        """Take the message up; False if it was handed back before."""
+        """Take the message up; False if it was handed back before, or was claimed so long ago that it is to be."""
+        now = time.monotonic()
         with self._lock:
-            if not self.is_ended:
-                self._started_clock = time.monotonic()
-            return not self.is_ended
+            if self.is_ended or now - self.claimed_clock > START_WITHIN_S:
+                return False
+            self._started_clock = now
+            return True
 
     def give_up_unstarted(self) -> bool:
         """End the delivery unless a thread has taken it up; return whether it ended here."""
@@ -200,15 +205,19 @@ class Delivery(MessageProxy):
         """Snapshot the attempt's fate; Dramatiq clears the exception right after the ack."""
         error = self._exception
         decision = self._cancelled(error) or self.decision or self._undecided(error)
-        return Verdict(
-            message_id=self.claim.message_id,
-            queue_name=self.claim.queue_name,
-            actor_name=str(self.actor_name),
-            lease_id=self.lease_id,
-            outcome=decision.outcome,
-            started_at=self.started_at,
-            waited_s=self.wait_s,
-            run_s=self.run_s,
+        fate = Verdict(
+            self.message_id,
+            self.queue_name,
+            self.actor_name,
+            self.claim.lease_id,
+            decision.outcome,
+            self.started_at,
+            self.wait_s,
+            self.run_s,
+        )
+        if decision is DONE and not (self.followups or self.results or self.arrival):
+            return fate
+        return fate._replace(
             wait_s=decision.wait_s,
             reason=decision.reason,
             retries=decision.retries,
@@ -243,7 +252,7 @@ class Delivery(MessageProxy):
         if self.failed:
             return Decision(Outcome.DEAD, reason=DeadReason.PERMANENT)
         if error is None:
-            return Decision(Outcome.DONE)
+            return DONE
         return Decision(Outcome.RETRY, wait_s=UNDECIDED_WAIT_S, retries=self.retries + 1)
 
     def __lt__(self, other: Any) -> bool:
@@ -264,6 +273,23 @@ def verdict_of_no_message(claim: Claim, error: Exception) -> Verdict:
         reason=DeadReason.INVALID,
         error=AttemptError.of(getattr(error, "error", error)),
     )
+
+
+def _decoded(claim: Claim) -> Message[Any]:
+    """Return the message of a row. Raises: DecodeError, TypeError."""
+    encoder = get_encoder()
+    if type(encoder) is JSONEncoder:
+        # As Dramatiq does it, without turning the text into bytes and back.
+        try:
+            fields = json.loads(claim.message)
+        except ValueError as error:
+            raise DecodeError("The row holds no JSON.", claim.message, error) from error
+    else:
+        fields = encoder.decode(claim.message.encode())
+    if not isinstance(fields, dict) or not isinstance(fields.get("args"), list | tuple):
+        raise TypeError("the row holds no JSON object with a list of args")
+    # The id and the queue that count are the row's: a message edited by hand may hold others.
+    return Message(**{**fields, "message_id": claim.message_id, "queue_name": claim.queue_name})
 
 
 def _encoded(message: Message[Any]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import dramatiq_pg
 from dramatiq import Message
@@ -18,6 +18,8 @@ from callboard.db import Pool
 from callboard.log import get_logger
 
 log = get_logger(__name__)
+
+_Hook = TypeVar("_Hook", bound=Callable[..., None])
 
 #: Signals whose hooks decide about a message and send what follows from its end.
 ENDING_SIGNALS = ("process_message", "skip_message", "nack")
@@ -124,10 +126,18 @@ class HookedBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
             hooks = [
                 getattr(middleware, name)
                 for middleware in self.middleware
-                if hasattr(middleware, name) and getattr(type(middleware), name, None) is not empty
+                if hasattr(middleware, name)
+                and getattr(type(middleware), name, None) is not empty
+                and not getattr(getattr(middleware, name), "is_for_other_brokers", False)
             ]
             self._hooks[name] = hooks
         return hooks
+
+
+def for_other_brokers(hook: _Hook) -> _Hook:
+    """Mark a middleware's hook that does nothing where this broker is: it is not called here."""
+    hook.is_for_other_brokers = True  # type: ignore[attr-defined]
+    return hook
 
 
 def _owner(hook: Callable[..., None]) -> str:

@@ -55,7 +55,8 @@ class Stopping:
         self._heard_clock: float | None = None
         #: The process is Dramatiq's worker process, and not somebody's program that runs a Worker.
         self.is_own_process = False
-        self._is_replacement = False
+        #: A message that nothing can stop is why this process ends.
+        self.is_stuck = False
         self._awaits_own_signal = False
         #: Plain flags: a handler may interrupt whoever holds a lock.
         self.is_retiring = False
@@ -72,7 +73,7 @@ class Stopping:
             self._grace_s = timeout / 1000
             self._is_ending = True
             stock_stop(timeout=min(timeout, THREADS_END_MS))
-            if self._is_replacement:
+            if self.is_stuck:
                 self._worker.broker.close()
                 raise SystemExit(EXIT_STUCK)
 
@@ -89,7 +90,7 @@ class Stopping:
 
     def begin_replacement(self) -> None:
         """Let this process end as if it was told to, but with a code that says why; safe from any thread."""
-        self._is_replacement = True
+        self.is_stuck = True
         if self._began_clock is None and not self._awaits_own_signal:
             self._awaits_own_signal = True
             os.kill(os.getpid(), signal.SIGTERM)

@@ -74,7 +74,7 @@ def test_a_traceback_shows_no_local_variables(capsys):
 
 def test_bound_fields_stay_until_they_are_cleared(capsys):
     configure_logging("info", "json")
-    set_log_context(queue="emails")
+    set_log_context(lambda: {"queue": "emails"})
     get_logger("ours").info("one")
     clear_log_context()
     get_logger("ours").info("two")
