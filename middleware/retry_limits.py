@@ -4,7 +4,7 @@
 2. An attempt interrupted by a shutdown is handed back and counts nothing.
 3. PermanentError, or a class in the actor's `throws`, is a dead letter at once: it would fail again.
 4. Everything else, bugs included, is temporary: retried after 1, 2, 4, 8, 16 … s (at most 60 s, jittered),
-   or after what Retry(delay=…) or a server's Retry-After says.
+   or after what Retry(delay=…) or a server's Retry-After says, the latter up to an hour.
 5. When the retries are used up, by their number or by the time of `retry_for`: a dead letter, and the actor in
    `on_retry_exhausted` is told.
 6. A message that an operator cancelled while it ran ends as discarded, whatever it failed with.
@@ -29,6 +29,8 @@ from callboard.errors import ConfigurationError, PermanentError, Postponed, Temp
 
 MIN_BACKOFF_MS = 1_000
 MAX_BACKOFF_MS = 60_000
+#: Longest wait that another system may ask for, s: one that is wrong about it must not put a message off for years.
+RETRY_AFTER_MAX_S = 3_600.0
 #: A wait is shortened by up to this share, so that messages that failed together do not return together.
 JITTER = 0.2
 #: Option in which a message carries the moment of its first failure, ms since 1970.
@@ -165,7 +167,8 @@ class RetryLimits(Retries):
         if isinstance(error, Retry) and error.delay is not None:
             return float(error.delay) / 1000
         if isinstance(error, TemporaryError) and error.retry_after_s is not None:
-            return error.retry_after_s
+            # Said this way, what is no number at all is cut off too.
+            return min(error.retry_after_s, RETRY_AFTER_MAX_S)
         wait_s = backoff_s(
             retries,
             min_backoff_ms=options.get("min_backoff", self.min_backoff),

@@ -106,6 +106,7 @@ def worker_report(broker: Broker, worker: Worker, *, is_ending: bool) -> dict[st
     if side is not None:
         report["jobs_ended"] = side.jobs_ended
         report["is_retiring"] = side.stopping.is_retiring
+        report["is_stuck"] = side.stopping.is_stuck
         report["retire_signal"] = side.stopping.retire_signal
         report["done_since_clock"] = side.intake.errand.done_since_clock
     # While it ends, its threads end one by one, as they should, and it is no reason to call the others unready.

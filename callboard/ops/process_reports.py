@@ -28,6 +28,8 @@ class ProcessReport:
     #: The signal that lets it finish what runs and end; None while it would not be heard.
     retire_signal: int | None = None
     is_retiring: bool = False
+    #: It ends because of a message that nothing could stop.
+    is_stuck: bool = False
     #: It stops: what runs has its grace, and its threads end.
     is_ending: bool = False
     #: When it started, as time.time().

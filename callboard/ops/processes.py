@@ -116,13 +116,15 @@ class Supervisor:
     def run(self) -> int:
         """Watch the children until request_stop() or until one gives up; stop them and return the exit code.
 
-        0 after a stop that was asked for once; 1 when it was asked for twice, or when a child gave up.
+        0 after a stop that was asked for once, 1 when it was asked for twice; the code of a child that gave up.
         """
         while not self._is_stopping and self.gave_up is None and self.exit_code is None:
             time.sleep(LOOK_INTERVAL_S)
             self.look_once()
         self.stop()
-        return 1 if self.gave_up is not None or self._is_hurried else self.exit_code or 0
+        if self.gave_up is not None:
+            return EXIT_HOPELESS
+        return 1 if self._is_hurried else self.exit_code or 0
 
     def everyone(self) -> list[Child]:
         """Return all that was started and may run."""

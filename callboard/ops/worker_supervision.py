@@ -121,6 +121,8 @@ class WorkerSupervisor(Supervisor):
             self._watch(child, reports.get(child.pid), now_clock)
         if self._errand is not None:
             self._look_at_errand(self._errand, reports, now_clock)
+        if self._errand is None:
+            self._succeed_stuck(reports)
         if not self._is_closing:
             self._replace_one(reports, now_clock)
 
@@ -136,7 +138,7 @@ class WorkerSupervisor(Supervisor):
         elif watch.asked_clock is None and (why := watch.why_hung(report)):
             log.warning("process hangs and is replaced", process=child.name, why=why)
             self._ask_to_end(child, now_clock)
-        elif child in self.retiring and report is not None and not report.is_retiring:
+        elif child in self.retiring and report is not None and not (report.is_retiring or report.is_stuck):
             _ask_to_retire(child, report)
 
     def _ask_to_end(self, child: Child, now_clock: float) -> None:
@@ -158,12 +160,26 @@ class WorkerSupervisor(Supervisor):
         for child, report in sorted(found, key=lambda pair: pair[0].started_clock):
             if report is not None and (why := self._why_replaced(child, report, now_clock)):
                 _ask_to_retire(child, report)
-                successor = child.successor()
-                self.children[self.children.index(child)] = successor
-                self.retiring.append(child)
-                successor.start()
+                self._start_successor(child)
                 log.info("process retires and is replaced", process=child.name, pid=report.pid, why=why)
                 return
+
+    def _succeed_stuck(self, reports: dict[int, ProcessReport]) -> None:
+        """Start the successor of a process that ends because of a stuck message, while it gives the others their grace.
+
+        It may be the only process, and nothing else would start meanwhile.
+        """
+        for child in [child for child in self.children if child.is_running]:
+            report = reports.get(child.pid)
+            if report is not None and report.is_stuck:
+                self._start_successor(child)
+                log.warning("process is stuck and is replaced", process=child.name, pid=report.pid)
+
+    def _start_successor(self, child: Child) -> None:
+        successor = child.successor()
+        self.children[self.children.index(child)] = successor
+        self.retiring.append(child)
+        successor.start()
 
     def _why_replaced(self, child: Child, report: ProcessReport, now_clock: float) -> str | None:
         if report.is_retiring:

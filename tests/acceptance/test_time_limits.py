@@ -12,7 +12,7 @@ def test_a_blocked_message_is_reported_and_its_process_replaced_without_its_neig
     shell, jobs, db, wait_for_workers, wait_until_done
 ):
     # Given a process that runs three messages, one of which blocks for ever
-    settings = {"WORKER_PROCESSES": "1", "JOB_CONCURRENCY": "3", "WORKER_SHUTDOWN_S": "3"}
+    settings = {"WORKER_PROCESSES": "1", "JOB_CONCURRENCY": "3", "WORKER_SHUTDOWN_S": "8"}
     work = shell.callboard("work", JOBS, **settings)
     [pid] = wait_for_workers(1)
     for name in ("finishes", "too-long"):
@@ -23,15 +23,20 @@ def test_a_blocked_message_is_reported_and_its_process_replaced_without_its_neig
     # When that is far beyond its time limit
     report = work.wait_for_event("message runs far beyond its time limit")
     work.wait_for_event("worker is stopping")
+    # Then its successor does not wait for its end
+    jobs.send("hold", "meanwhile")
+    assert jobs.wait_until_runs("meanwhile") != pid
+    assert not work.events("process ended before its messages had")
+    jobs.let_go("meanwhile")
     jobs.let_go("finishes")
-    # Then one line names it
+    # And one line names it
     assert (report["level"], report["message_id"], report["actor"]) == ("error", stuck, "block")
     assert report["run_s"] >= 1
     # And another process takes over, with what did not end within the grace as if it had never run
     assert jobs.wait_until_runs("too-long", elsewhere_than=pid)
-    assert work.wait_for_event("process ended and is replaced")["code"] == EXIT_STUCK
+    assert work.wait_for_event("process ended before its messages had")["code"] == EXIT_STUCK
     jobs.let_go("too-long")
-    wait_until_done(2)
+    wait_until_done(3)
     assert db("SELECT DISTINCT attempt, retries, lost_workers FROM callboard.message_history") == [(1, 0, 0)]
     # And the blocked one has lost its worker, each time that it runs, until it is a dead letter
     wait_until(lambda: db("SELECT 1 FROM callboard.dead_letters"), 60, "the dead letter")

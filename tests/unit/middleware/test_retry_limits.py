@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from callboard.broker import DeadReason, Outcome
 from callboard.errors import ConfigurationError, PermanentError, Postponed, TemporaryError
 from callboard.settings import load_settings
-from middleware.retry_limits import RetryLimits, backoff_s
+from middleware.retry_limits import RETRY_AFTER_MAX_S, RetryLimits, backoff_s
 
 
 def decide(error, retries=0, limit=5, retrying_s=0.0, **options):
@@ -69,6 +69,11 @@ def test_an_attempt_interrupted_by_a_shutdown_is_handed_back():
 def test_a_named_wait_is_honoured():
     assert decide(dramatiq.errors.Retry("busy", delay=90_000)).wait_s == 90
     assert decide(TemporaryError("busy", retry_after_s=120)).wait_s == 120
+
+
+@pytest.mark.parametrize("asked_s", [3_601, 1e9, float("inf"), float("nan")])
+def test_another_system_puts_a_message_off_for_an_hour_at_the_most(asked_s):
+    assert decide(TemporaryError("busy", retry_after_s=asked_s)).wait_s == RETRY_AFTER_MAX_S
 
 
 def test_message_options_come_before_the_queues_limit():

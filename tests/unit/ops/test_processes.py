@@ -128,7 +128,7 @@ def test_a_child_that_refuses_its_configuration_ends_them_all():
     )
     supervisor.start()
     other = supervisor.children[1].pid
-    assert supervisor.run() == 1
+    assert supervisor.run() == EXIT_HOPELESS
     assert not is_alive(other)
 
 
