@@ -46,7 +46,10 @@ def test_a_claim_whose_answer_was_lost_runs_after_all(url, db, monkeypatch):
     [
         {"actor_name": ["job"]},
         {"actor_name": 7},
+        {"args": "bad"},
+        {"args": None},
         {"kwargs": []},
+        {"unknown": 1},
         {"options": None},
     ],
 )
