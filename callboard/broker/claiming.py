@@ -73,6 +73,8 @@ class Claimer:
         self.queue_names = deque(queue_names)
         self._is_prepared = is_prepared
         self._is_strict = is_strict
+        #: The queues that had more than their share at the last look; before the first one it may be any.
+        self._deep = set(self.queue_names)
         self._bounds: dict[tuple[str, int], datetime] = {}
         #: The queues and priorities that claims have brought, the latest last.
         self._levels: dict[tuple[str, int], None] = {}
@@ -91,14 +93,17 @@ class Claimer:
         if is_full_look:
             self._full_look_clock = began_clock
             self._bounds.clear()
-        # Ceiling: the slots are shared out, and what one queue does not need, the next look gives to the others.
-        per_queue = limit if self._is_strict else -(-limit // len(self.queue_names))
+        # Ceiling: the slots are shared out among the queues that can fill them. One of the others that has filled up
+        # meanwhile comes first and may take all of this claim, and shares from the next one on.
+        per_queue = limit if self._is_strict else -(-limit // max(len(self._deep), 1))
         rows = self._execute(connection, limit, per_queue)
         self._take_time(time.monotonic() - began_clock, is_full_look=is_full_look)
         # The row without an id comes last.
         now, due_in_s, has_suspects = rows.pop()[-3:]
         claims = sorted((Claim._make(row[:-2]) for row in rows), key=lambda claim: claim.order)
+        turns = list(self.queue_names)
         counts = self._take_note(claims)
+        self._note_depths(turns, counts, per_queue, limit)
         gave_all = {name for name in self.queue_names if counts.get(name, 0) < per_queue}
         self._pass_over(now, claims, gave_all if 0 < len(claims) < limit else set())
         return Claimed(claims, bool(counts) and max(counts.values()) >= per_queue, due_in_s, has_suspects, is_full_look)
@@ -167,6 +172,19 @@ class Claimer:
                 self.queue_names.remove(queue_name)
                 self.queue_names.append(queue_name)
         return counts
+
+    def _note_depths(self, turns: list[str], counts: dict[str, int], per_queue: int, limit: int) -> None:
+        """Note which queues had more than their share; of those that came too late in turn nothing is known anew."""
+        left = limit
+        for queue_name in turns:
+            if left <= 0:
+                return
+            count = counts.get(queue_name, 0)
+            if count >= min(per_queue, left):
+                self._deep.add(queue_name)
+            else:
+                self._deep.discard(queue_name)
+            left -= count
 
     def _pass_over(self, now: datetime, claims: list[Claim], empty_queues: set[str]) -> None:
         """Bound the known levels that this claim found empty: all of some queues, and those before one that it took.

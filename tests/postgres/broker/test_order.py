@@ -163,14 +163,21 @@ def test_the_work_queue_serves_the_queues_in_strict_order_where_one_is_set():
     assert "".join(place.message.queue_name for place in given_out(work_queue)) == "bbaac"
 
 
-def claimer_of(connection, queue_names: list[str], db, **options) -> Claimer:
-    claimer = Claimer(Workers(db).register(), queue_names, is_prepared=False, **options)
-    for queue in ("a", "b", "c"):
-        for n in range(6):
-            message = f'{{"queue_name": "{queue}", "actor_name": "job", "args": [{n}]}}'
-            db("INSERT INTO dramatiq.queue (message_id, queue_name, message) VALUES (gen_random_uuid(), %s, %s)",
-               queue, message)  # fmt: skip
-    return claimer
+def fill(db, queue: str, count: int) -> None:
+    row = "INSERT INTO dramatiq.queue (message_id, queue_name, message) VALUES (gen_random_uuid(), %s, %s)"
+    for n in range(count):
+        db(row, queue, f'{{"queue_name": "{queue}", "actor_name": "job", "args": [{n}]}}')
+
+
+def claimer_of(connection, queue_names: list[str], db, *, count: int = 6, **options) -> Claimer:
+    """A claimer of these queues, each of which holds count messages."""
+    for queue in queue_names:
+        fill(db, queue, count)
+    return Claimer(Workers(db).register(), queue_names, is_prepared=False, **options)
+
+
+def names_of(claims) -> str:
+    return "".join(sorted(claim.queue_name for claim in claims))
 
 
 @pytest.fixture
@@ -200,11 +207,29 @@ def test_a_claim_shares_its_slots_out_over_the_queues(url, raw_connection):
     with opened(url) as db:
         claimer = claimer_of(raw_connection, ["a", "b", "c"], db)
         claims = claimer.claim(raw_connection, 6).claims
-    assert sorted(claim.queue_name for claim in claims) == list("aabbcc")
+    assert names_of(claims) == "aabbcc"
+
+
+def test_a_queue_alone_gets_whole_claims_until_another_one_fills_up(url, raw_connection):
+    with opened(url) as db:
+        claimer = claimer_of(raw_connection, ["a", "b", "c"], db, count=0)
+
+        def served() -> str:
+            return names_of(claimer.claim(raw_connection, 6).claims)
+
+        # Nothing is known at first; then only one queue has more than its share
+        fill(db, "a", 26)
+        assert [served() for _ in range(3)] == ["aa", "aaaaaa", "aaaaaa"]
+        # One that fills up comes first, and from the next claim on they share
+        fill(db, "c", 12)
+        assert [served() for _ in range(3)] == ["cccccc", "aaaccc", "aaaccc"]
+        # What it does not need any more goes to the other, a claim later
+        assert [served() for _ in range(2)] == ["aaa", "aaa"]
+        assert served() == ""
 
 
 def test_a_strict_claim_takes_from_the_first_queue_while_it_has_any(url, raw_connection):
     with opened(url) as db:
         claimer = claimer_of(raw_connection, ["c", "a", "b"], db, is_strict=True)
-        served = [[c.queue_name for c in claimer.claim(raw_connection, 4).claims] for _ in range(3)]
-    assert [sorted(names) for names in served] == [list("cccc"), list("aacc"), list("aaaa")]
+        served = [names_of(claimer.claim(raw_connection, 4).claims) for _ in range(3)]
+    assert served == ["cccc", "aacc", "aaaa"]
