@@ -99,14 +99,19 @@ class Claimer:
         rows = self._execute(connection, limit, per_queue)
         self._take_time(time.monotonic() - began_clock, is_full_look=is_full_look)
         # The row without an id comes last.
-        now, due_in_s, has_suspects = rows.pop()[-3:]
-        claims = sorted((Claim._make(row[:-2]) for row in rows), key=lambda claim: claim.order)
+        now, due_in_s, has_suspects, looked_at = rows.pop()[-4:]
+        claims = sorted((Claim._make(row[:-3]) for row in rows), key=lambda claim: claim.order)
         turns = list(self.queue_names)
         counts = self._take_note(claims)
         self._note_depths(turns, counts, per_queue, limit)
-        gave_all = {name for name in self.queue_names if counts.get(name, 0) < per_queue}
-        self._pass_over(now, claims, gave_all if 0 < len(claims) < limit else set())
+        gave_all = {name for name in looked_at if counts.get(name, 0) < per_queue}
+        self._pass_over(now, claims, gave_all if len(claims) < limit else set())
+        self._forget_bounds(set(self.queue_names).difference(looked_at))
         return Claimed(claims, bool(counts) and max(counts.values()) >= per_queue, due_in_s, has_suspects, is_full_look)
+
+    def look_at_everything(self) -> None:
+        """Let the next claim be a full look: messages have come back behind the bounds."""
+        self._full_look_clock = float("-inf")
 
     def take_turn_alone(self, connection: Any) -> bool:
         """Become the one process of the database that runs suspects; False while another one is."""
@@ -197,3 +202,8 @@ class Claimer:
         for queue_name, priority in self._levels:
             if queue_name in empty_queues or (queue_name in last and priority < last[queue_name]):
                 self._bounds.setdefault((queue_name, priority), now - timedelta(seconds=EMPTY_LEVEL_S))
+
+    def _forget_bounds(self, queue_names: set[str]) -> None:
+        """Forget where queues end that were not looked at, as they are paused: what waits in them may be old."""
+        for key in [key for key in self._bounds if key[0] in queue_names]:
+            del self._bounds[key]

@@ -31,6 +31,7 @@ SESSION_SETTINGS = {
     # Verdicts look rows up by their primary key. What the planner knows of the table is a few minutes old, and of a
     # queue that was empty then, it thinks that reading all of it is cheaper.
     "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }

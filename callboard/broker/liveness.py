@@ -46,6 +46,12 @@ LEADER_PATIENCE_S = 2.0
 #: Workers a message may lose; the last loss makes it a dead letter.
 MAX_LOST_WORKERS = 3
 RECONNECT_WAIT_S = 0.5
+SESSION_SETTINGS = {
+    # Rescue looks rows up by their ids, whatever the planner knows of the table: of one that was drained when
+    # autovacuum looked, it thinks that reading all of it is cheaper.
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+}
 
 RescueListener = Callable[[str, str, str, str], None]
 
@@ -156,7 +162,9 @@ class Liveness:
             self._stopping.wait(pause_s)
 
     def _connect(self) -> None:
-        self._connection = connect(self._url(), application_name="callboard liveness", autocommit=True)
+        self._connection = connect(
+            self._url(), application_name="callboard liveness", autocommit=True, settings=SESSION_SETTINGS
+        )
         self._connected_at = time.monotonic()
         schema.check_revision(self._connection)
         self._register()

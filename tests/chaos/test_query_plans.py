@@ -15,8 +15,10 @@ from typing import Any
 import psycopg2
 import pytest
 
-from callboard.broker.claiming import SESSION_SETTINGS, Claimer
+from callboard.broker import claiming, completions, liveness
+from callboard.broker.claiming import Claimer
 from callboard.broker.liveness import BEAT_OVERDUE_S, MAX_LOST_WORKERS
+from callboard.broker.verdict_writing import END_DONE
 from callboard.db import connect, sql
 from tests.chaos.plans import Plan, explain
 from tests.postgres.broker.fake_workers import Workers, opened
@@ -49,7 +51,10 @@ class Table:
     def __init__(self, url: str) -> None:
         with opened(url) as db:
             self.worker_id = Workers(db).register()
-        self.connection = connect(url, autocommit=True, settings=SESSION_SETTINGS)
+        self.connection = connect(url, autocommit=True, settings=claiming.SESSION_SETTINGS)
+        #: Those that write verdicts and rescue have settings of their own.
+        self.ending = connect(url, autocommit=True, settings=completions.SESSION_SETTINGS)
+        self.rescuing = connect(url, autocommit=True, settings=liveness.SESSION_SETTINGS)
         self.claimer = Claimer(self.worker_id, ["other", "jobs"], is_prepared=True)
         # The first claim prepares the statement.
         self.claimer.claim(self.connection, 0)
@@ -63,7 +68,15 @@ class Table:
         self.run(_FILL, queue=queue, count=count, wait=wait_s)
 
     def plan_of(self, name: str, **parameters: Any) -> Plan:
-        return explain(self.connection, sql(name), parameters)
+        """Explain a statement on the connection, and in the form, that workers run it in."""
+        if name == "queue/end_done":
+            values = {name: _text_array(parameters[name]) for name in END_DONE._order}
+            with self.ending.cursor() as cursor:
+                END_DONE.execute(cursor, dict.fromkeys(values, "{}"))
+                cursor.execute("SET plan_cache_mode = force_generic_plan")
+            return explain(self.ending, END_DONE._execute, values)
+        kinds = {"queue/end_requeue": self.ending, "workers/rescue": self.rescuing, "workers/suspect": self.rescuing}
+        return explain(kinds.get(name, self.connection), sql(name), parameters)
 
     def plan_of_claim(self, *, is_full_look: bool = True) -> Plan:
         """Explain the claimer's next claim as it is run: prepared, with the bounds that it has."""
@@ -92,6 +105,7 @@ class Table:
 
     def claim_and_end(self, count: int) -> None:
         """Claim and end so many messages, as a worker does that drains a backlog."""
+        self.look(is_full=True)
         while count > 0:
             claims = self.claimer.claim(self.connection, 500).claims
             assert claims
@@ -104,11 +118,16 @@ class Table:
             )
 
 
+def _text_array(values: list[Any]) -> str:
+    return "{" + ",".join(f'"{value}"' for value in values) + "}"
+
+
 @pytest.fixture
 def table(chaos_database_url: str) -> Iterator[Table]:
     table = Table(chaos_database_url)
     yield table
-    table.connection.close()
+    for connection in (table.connection, table.ending, table.rescuing):
+        connection.close()
 
 
 def assert_like(small: Plan, large: Plan, say: Callable[[str], None], what: str) -> None:
@@ -156,6 +175,7 @@ def test_a_claim_is_planned_once_and_that_plan_fits_every_table(table, chaos_for
 def test_dead_index_entries_in_front_cost_a_claim_nothing(table, chaos_database_url, chaos_form, say):
     # Given a backlog, of which much has been done while somebody's snapshot keeps vacuum from cleaning up
     table.fill(SMALL)
+    table.claim_and_end(100)  # It knows from now on which queue its claims are for.
     small = table.plan_of_claim()
     table.fill(DEAD[chaos_form] + SMALL)
     table.run("VACUUM ANALYZE dramatiq.queue")
@@ -223,6 +243,7 @@ def test_the_other_statements_cost_their_batch_too(table, statements, chaos_form
         return {name: table.plan_of(name, **make()) for name, (_, make) in statements.items()}
 
     table.fill(SMALL)
+    table.claim_and_end(100)
     small = plans()
     # When the table is large
     table.fill(LARGE[chaos_form])
@@ -232,3 +253,41 @@ def test_the_other_statements_cost_their_batch_too(table, statements, chaos_form
     for name, (index, _) in statements.items():
         assert_like(small[name], large[name], say, name)
         assert {index} <= large[name].indexes("queue") | {""}, f"{name}: {large[name]}"
+
+
+def test_a_table_that_was_drained_when_it_was_analyzed_is_not_read_as_a_whole(
+    table, statements, chaos_database_url, chaos_form, say
+):
+    limits = {"beat_overdue_s": BEAT_OVERDUE_S, "max_lost_workers": MAX_LOST_WORKERS}
+
+    def plans() -> dict[str, Plan]:
+        # With nobody to rescue, which it is made every two seconds; a worker reads the rest of its own rows seldom.
+        found = {"workers/rescue": table.plan_of("workers/rescue", **limits)}
+        hot = [name for name, (index, _) in statements.items() if index != "queue_running_idx"]
+        return found | {name: table.plan_of(name, **statements[name][1]()) for name in hot}
+
+    # Given what each statement costs on a small table
+    table.run("ALTER TABLE dramatiq.queue SET (autovacuum_enabled = off)")
+    table.fill(SMALL)
+    table.claim_and_end(100)
+    table.run("VACUUM ANALYZE dramatiq.queue")
+    small = {**plans(), "queue/claim": table.plan_of_claim(is_full_look=False)}
+    # When somebody's snapshot has kept every dead row, and the statistics are of a moment when no other was there
+    with closing(psycopg2.connect(chaos_database_url)) as other, other.cursor() as cursor:
+        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM dramatiq.queue")
+        table.fill(DEAD[chaos_form])
+        table.run("UPDATE dramatiq.queue SET state = 'queued', lease_id = NULL WHERE state = 'running'")
+        table.claim_and_end(table.run("SELECT count(*) FROM dramatiq.queue")[0][0])
+        table.run("VACUUM ANALYZE dramatiq.queue")
+        estimate = "SELECT reltuples, relpages > 100 FROM pg_class WHERE oid = 'dramatiq.queue'::regclass"
+        assert table.run(estimate) == [(0, True)]
+        # And an idle worker has looked, and messages come
+        table.claim_and_end(0)
+        table.look(is_full=True)
+        assert table.claimer.claim(table.connection, BATCH).claims == []
+        table.fill(SMALL, wait_s=10)
+        drained = {"queue/claim": table.plan_of_claim(is_full_look=False), **plans()}
+    # Then each costs what it does on a small one
+    assert drained["queue/claim"].buffers > BATCH
+    for name, plan in drained.items():
+        assert_like(small[name], plan, say, f"{name} after a drain")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import psycopg2
 import pytest
 
+from callboard.broker import BrokerOptions, PostgresBroker
 from callboard.broker.claiming import (
     FULL_LOOK_INTERVAL_MAX_S,
     FULL_LOOK_INTERVAL_S,
@@ -15,7 +17,10 @@ from callboard.broker.claiming import (
     Claimer,
 )
 from callboard.db import connect
+from tests.conftest import wait_until
+from tests.postgres.broker.conftest import running_worker
 from tests.postgres.broker.fake_workers import Workers
+from tests.postgres.broker.test_verdicts import actor
 
 _PUT = (
     "INSERT INTO dramatiq.queue (message_id, queue_name, message, priority, available_at) "
@@ -79,6 +84,51 @@ def test_a_level_that_ran_empty_is_found_again(db, claim):
     db(_PUT, 0, 1)
     # Then the next claim has it
     assert claim() == [0]
+
+
+def test_an_idle_worker_does_not_look_at_what_is_gone_again_and_again(db, claim):
+    # Given a full look that found nothing of a level that is known
+    db(_PUT, 1, 0)
+    assert claim(is_full=True) == [1]
+    assert claim(is_full=True) == []
+    # Then the looks after it pass over what is old, and find what is new
+    db(_PUT, 1, 60)
+    assert claim() == []
+    db(_PUT, 1, 1)
+    assert claim() == [1]
+
+
+def test_what_waited_in_a_paused_queue_is_found_by_the_first_look_after_the_pause(db, claim):
+    # Given a queue that was paused when claims looked
+    db(_PUT, 1, 0)
+    assert claim(is_full=True) == [1]
+    db("INSERT INTO callboard.queue_controls (queue_name, is_paused) VALUES ('jobs', true)")
+    assert claim(is_full=True) == []
+    db(_PUT, 1, 60)
+    assert claim() == []
+    # When the pause ends
+    db("DELETE FROM callboard.queue_controls")
+    # Then no full look is needed
+    assert claim() == [1]
+
+
+def test_a_ring_for_what_came_back_is_answered_by_a_full_look(url, db, monkeypatch):
+    # Given an idle worker that has passed over what is old, and makes no full look by itself
+    monkeypatch.setattr("callboard.broker.claiming.FULL_LOOK_INTERVAL_S", 3600)
+    broker = PostgresBroker(url=url, middleware=[], options=BrokerOptions(poll_interval_s=3600))
+    ran = []
+    job = actor(broker, ran.append, actor_name="job")
+    with running_worker(broker, 1):
+        job.send("young")
+        wait_until(lambda: ran == ["young"])
+        # When a message comes back to its old place, as the rescue of a dead worker's does
+        back = job.message("old")
+        row = "INSERT INTO dramatiq.queue (message_id, queue_name, message, available_at) VALUES (%s, 'jobs', %s, %s)"
+        db(row, back.message_id, back.encode().decode(), datetime(2026, 1, 1, tzinfo=UTC))
+        db("SELECT pg_notify('callboard', 'all')")
+        # Then it starts
+        wait_until(lambda: ran == ["young", "old"])
+    broker.close()
 
 
 def test_a_full_look_that_takes_long_is_made_less_often(url, db):

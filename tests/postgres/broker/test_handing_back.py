@@ -32,7 +32,7 @@ def delivery(broker, db):
     broker.enqueue(dramatiq.Message("jobs", "job", (), {}, {}))
     workers = Workers(db)
     [row] = workers.claimed(workers.register())
-    delivery = Delivery.of(Claim._make(row[:-2]))
+    delivery = Delivery.of(Claim._make(row[:-3]))
     delivery.start()
     return delivery
 

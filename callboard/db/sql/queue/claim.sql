@@ -7,7 +7,7 @@
 -- Uses queue_ready_idx (queue_name, priority, available_at, seq) WHERE state = 'queued': one probe a queue and priority,
 -- whatever number of delayed messages lies between them (a loose scan by hand, for Postgres 15).
 -- Returns the claimed messages, and one row without an id, which holds the moment of the claim as claimed_at, in how
--- many seconds the next message falls due, and whether one waits that must run alone.
+-- many seconds the next message falls due, whether one waits that must run alone, and which queues were looked at.
 WITH RECURSIVE wanted AS (
     SELECT names.queue_name, names.turn
     FROM unnest(%(queue_names)s::text[]) WITH ORDINALITY AS names (queue_name, turn)
@@ -106,8 +106,9 @@ WITH RECURSIVE wanted AS (
         JOIN dramatiq.queue USING (queue_name)
         WHERE queue.state = 'queued' AND queue.lost_workers >= 2 AND queue.available_at <= now()) AS waits
 )
-SELECT claimed.*, NULL::float8, NULL::boolean FROM claimed
+SELECT claimed.*, NULL::float8, NULL::boolean, NULL::text[] FROM claimed
 UNION ALL
 SELECT
-    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, now(), next_due.seconds, suspect.waits
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, now(), next_due.seconds, suspect.waits,
+    ARRAY(SELECT wanted.queue_name FROM wanted)
 FROM next_due, suspect

@@ -10,7 +10,7 @@ WITH verdict AS (
             fingerprint, error_place)
 ), ended AS (
     DELETE FROM dramatiq.queue USING verdict
-    WHERE queue.message_id = verdict.message_id AND queue.lease_id = verdict.lease_id
+    WHERE queue.message_id = ANY (ARRAY[verdict.message_id]) AND queue.lease_id = verdict.lease_id
     RETURNING
         queue.message_id, queue.lease_id, queue.queue_name, queue.actor_name, queue.message, queue.priority, queue.attempt,
         coalesce(verdict.retries, queue.retries) AS retries, queue.lost_workers, queue.generation, queue.worker_id,

@@ -1,7 +1,9 @@
 -- Move messages that succeeded to the history, also those that an operator asked to stop.
 -- Fenced: a row whose lease has passed on is left alone, and so is one
 -- that nobody holds, as it has no lease_id. Its state is not asked for: that would let the planner take the index of
--- the running ones, which is full of entries that have just died, for the primary key.
+-- the running ones, which is full of entries that have just died, for the primary key. The row is asked for by
+-- = ANY (ARRAY[…]), here and wherever rows of the queue are looked up by their ids: no merge can be made of that, and so
+-- no plan that reads all of the table, which looks the cheapest while autovacuum knows it as drained.
 -- Returns the leases that still held; one that is missing there was lost. Leases, not messages: a batch may hold the
 -- verdicts of two leases of one message.
 WITH verdict AS (
@@ -9,7 +11,7 @@ WITH verdict AS (
         AS v (message_id, lease_id, started_at)
 ), ended AS (
     DELETE FROM dramatiq.queue USING verdict
-    WHERE queue.message_id = verdict.message_id AND queue.lease_id = verdict.lease_id
+    WHERE queue.message_id = ANY (ARRAY[verdict.message_id]) AND queue.lease_id = verdict.lease_id
     RETURNING queue.*, verdict.started_at
 ), settled AS (
     DELETE FROM callboard.cancellations USING ended

@@ -13,7 +13,7 @@ WITH verdict AS (
 ), held AS MATERIALIZED (
     SELECT verdict.*, verdict.outcome = 'discarded' OR queue.cancel_asked_at IS NOT NULL AS is_discarded
     FROM verdict
-    JOIN dramatiq.queue ON queue.message_id = verdict.message_id AND queue.lease_id = verdict.lease_id
+    JOIN dramatiq.queue ON queue.message_id = ANY (ARRAY[verdict.message_id]) AND queue.lease_id = verdict.lease_id
     FOR UPDATE OF queue
 ), requeued AS (
     UPDATE dramatiq.queue SET
@@ -28,13 +28,13 @@ WITH verdict AS (
         claimed_at = NULL,
         mtime = now()
     FROM held AS verdict
-    WHERE queue.message_id = verdict.message_id AND NOT verdict.is_discarded
+    WHERE queue.message_id = ANY (ARRAY[verdict.message_id]) AND NOT verdict.is_discarded
     RETURNING
         verdict.lease_id, queue.message_id, queue.generation, queue.attempt, verdict.outcome, verdict.started_at,
         verdict.reason, verdict.error_class, verdict.error_message, verdict.traceback, verdict.fingerprint
 ), cancelled AS (
     DELETE FROM dramatiq.queue USING held AS verdict
-    WHERE queue.message_id = verdict.message_id AND verdict.is_discarded
+    WHERE queue.message_id = ANY (ARRAY[verdict.message_id]) AND verdict.is_discarded
     RETURNING
         queue.*, verdict.started_at, verdict.error_class, verdict.error_message, verdict.traceback, verdict.fingerprint,
         (verdict.outcome = 'released') AS is_unstarted

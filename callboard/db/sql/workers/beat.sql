@@ -12,7 +12,7 @@ WITH beat AS (
     DELETE FROM callboard.cancellations
     WHERE %(leads)s AND NOT EXISTS (
         SELECT 1 FROM dramatiq.queue
-        WHERE queue.message_id = cancellations.message_id AND queue.cancel_asked_at IS NOT NULL)
+        WHERE queue.message_id = ANY (ARRAY[cancellations.message_id]) AND queue.cancel_asked_at IS NOT NULL)
 ), deposed AS (
     SELECT pg_terminate_backend(leader.pid)
     FROM pg_locks AS leader

@@ -9,7 +9,7 @@ WITH unknown AS MATERIALIZED (
     FOR UPDATE
 ), cancelled AS (
     DELETE FROM dramatiq.queue USING unknown
-    WHERE queue.message_id = unknown.message_id AND unknown.is_cancelled
+    WHERE queue.message_id = ANY (ARRAY[unknown.message_id]) AND unknown.is_cancelled
     RETURNING queue.*
 ), discarded AS (
     INSERT INTO callboard.message_history (
@@ -25,5 +25,5 @@ WITH unknown AS MATERIALIZED (
 UPDATE dramatiq.queue SET
     state = 'queued', attempt = attempt - 1, lease_id = NULL, worker_id = NULL, claimed_at = NULL, mtime = now()
 FROM unknown
-WHERE queue.message_id = unknown.message_id AND NOT unknown.is_cancelled
-RETURNING queue.message_id::text, pg_notify('callboard', '')
+WHERE queue.message_id = ANY (ARRAY[unknown.message_id]) AND NOT unknown.is_cancelled
+RETURNING queue.message_id::text, pg_notify('callboard', 'all')

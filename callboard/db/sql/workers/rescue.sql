@@ -3,6 +3,8 @@
 -- A worker is dead when it was found so at two looks 2 s apart, or when its row is gone. The second only of what was
 -- claimed before this statement began: a row that changed hands since then is looked at as it is now, but workers as
 -- they were, and one that has registered meanwhile would seem to have none.
+-- Uses queue_running_idx, at the dead workers and between those that are known: what lies under the known ones, dead
+-- entries by the hundred thousand while vacuum is kept away, is not read.
 -- An attempt replaces one of the same number from before its id was sent anew, not what unregister said of this run.
 -- Returns queue, outcome (lost | dead | discarded) and cause of each rescued message.
 WITH dead_worker AS (
@@ -13,20 +15,43 @@ WITH dead_worker AS (
     UPDATE callboard.worker_history SET ended_at = now(), end_cause = dead_worker.cause
     FROM dead_worker
     WHERE worker_history.worker_id = dead_worker.worker_id
-), lost AS (
+), gap AS (
+    SELECT edge.worker_id AS above, lead(edge.worker_id) OVER (ORDER BY edge.worker_id) AS below
+    FROM (
+        SELECT worker_id FROM callboard.workers
+        UNION ALL VALUES ('00000000-0000-0000-0000-000000000000'::uuid), ('ffffffff-ffff-ffff-ffff-ffffffffffff')
+    ) AS edge
+), taken AS (
+    SELECT held.*, dead_worker.cause
+    FROM dead_worker
+    CROSS JOIN LATERAL (
+        SELECT queue.message_id, queue.actor_name, queue.cancel_asked_at FROM dramatiq.queue
+        WHERE queue.state = 'running' AND queue.worker_id = dead_worker.worker_id
+        FOR UPDATE SKIP LOCKED
+    ) AS held
+    UNION ALL
+    SELECT held.*, 'unknown'
+    FROM gap
+    CROSS JOIN LATERAL (
+        SELECT queue.message_id, queue.actor_name, queue.cancel_asked_at FROM dramatiq.queue
+        WHERE queue.state = 'running' AND queue.worker_id > gap.above AND queue.worker_id < gap.below
+            AND (queue.claimed_at >= now()) IS NOT TRUE
+        FOR UPDATE SKIP LOCKED
+    ) AS held
+    UNION ALL
+    SELECT held.*, 'unknown'
+    FROM (
+        SELECT queue.message_id, queue.actor_name, queue.cancel_asked_at FROM dramatiq.queue
+        WHERE queue.state = 'running' AND queue.worker_id IS NULL AND (queue.claimed_at >= now()) IS NOT TRUE
+        FOR UPDATE SKIP LOCKED
+    ) AS held
+), lost AS MATERIALIZED (
     SELECT
-        queue.message_id, coalesce(dead_worker.cause, 'unknown') AS cause,
-        queue.cancel_asked_at IS NOT NULL AS is_cancelled,
+        message_id, cause, cancel_asked_at IS NOT NULL AS is_cancelled,
         -- As cause_of_reason() writes it.
-        left(encode(sha256(convert_to('lost_worker' || chr(10) || coalesce(queue.actor_name, ''), 'UTF8')), 'hex'), 12)
+        left(encode(sha256(convert_to('lost_worker' || chr(10) || coalesce(actor_name, ''), 'UTF8')), 'hex'), 12)
             AS fingerprint
-    FROM dramatiq.queue
-    LEFT JOIN dead_worker USING (worker_id)
-    WHERE queue.state = 'running'
-        AND (dead_worker.worker_id IS NOT NULL
-            OR ((queue.claimed_at >= now()) IS NOT TRUE
-                AND NOT EXISTS (SELECT 1 FROM callboard.workers WHERE workers.worker_id = queue.worker_id)))
-    FOR UPDATE OF queue SKIP LOCKED
+    FROM taken
 ), kept AS (
     INSERT INTO callboard.attempts (
         message_id, generation, attempt, outcome, worker_id, started_at, error_class, error_message, fingerprint)
@@ -34,7 +59,7 @@ WITH dead_worker AS (
         queue.message_id, queue.generation, queue.attempt, 'lost', queue.worker_id, queue.claimed_at,
         'LostWorker', 'The worker process died or was cut off while it ran the message (' || lost.cause || ').',
         lost.fingerprint
-    FROM lost JOIN dramatiq.queue USING (message_id)
+    FROM lost JOIN dramatiq.queue ON queue.message_id = ANY (ARRAY[lost.message_id])
     ON CONFLICT (message_id, generation, attempt) DO UPDATE SET
         outcome = EXCLUDED.outcome, worker_id = EXCLUDED.worker_id, started_at = EXCLUDED.started_at,
         ended_at = EXCLUDED.ended_at, error_class = EXCLUDED.error_class, error_message = EXCLUDED.error_message,
@@ -44,11 +69,11 @@ WITH dead_worker AS (
     UPDATE dramatiq.queue SET
         state = 'queued', lost_workers = lost_workers + 1, lease_id = NULL, worker_id = NULL, claimed_at = NULL, mtime = now()
     FROM lost
-    WHERE queue.message_id = lost.message_id AND queue.lost_workers + 1 < %(max_lost_workers)s AND NOT lost.is_cancelled
+    WHERE queue.message_id = ANY (ARRAY[lost.message_id]) AND queue.lost_workers + 1 < %(max_lost_workers)s AND NOT lost.is_cancelled
     RETURNING queue.queue_name, queue.actor_name, 'lost' AS outcome, lost.cause
 ), ended AS (
     DELETE FROM dramatiq.queue USING lost
-    WHERE queue.message_id = lost.message_id
+    WHERE queue.message_id = ANY (ARRAY[lost.message_id])
         AND (queue.lost_workers + 1 >= %(max_lost_workers)s OR lost.is_cancelled)
     RETURNING queue.*, lost.cause, lost.is_cancelled, lost.fingerprint
 ), died AS (
@@ -87,6 +112,6 @@ WITH dead_worker AS (
 ), settled AS (
     DELETE FROM callboard.cancellations USING ended WHERE cancellations.message_id = ended.message_id
 )
-SELECT queue_name, actor_name, outcome, cause, pg_notify('callboard', '') FROM requeued
+SELECT queue_name, actor_name, outcome, cause, pg_notify('callboard', 'all') FROM requeued
 UNION ALL
 SELECT queue_name, actor_name, CASE WHEN is_cancelled THEN 'discarded' ELSE 'dead' END, cause, NULL FROM ended

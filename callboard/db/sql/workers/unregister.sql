@@ -14,11 +14,11 @@ WITH stuck AS (
     UPDATE dramatiq.queue SET
         state = 'queued', attempt = attempt - 1, lease_id = NULL, worker_id = NULL, claimed_at = NULL, mtime = now()
     FROM held
-    WHERE queue.message_id = held.message_id AND NOT held.is_cancelled AND held.note IS NULL
+    WHERE queue.message_id = ANY (ARRAY[held.message_id]) AND NOT held.is_cancelled AND held.note IS NULL
     RETURNING queue.message_id
 ), cancelled AS (
     DELETE FROM dramatiq.queue USING held
-    WHERE queue.message_id = held.message_id AND held.is_cancelled AND held.note IS NULL
+    WHERE queue.message_id = ANY (ARRAY[held.message_id]) AND held.is_cancelled AND held.note IS NULL
     RETURNING queue.*
 ), discarded AS (
     INSERT INTO callboard.message_history (
@@ -38,7 +38,7 @@ WITH stuck AS (
         'TimeLimitExceeded', held.note,
         -- As cause_of_reason() writes it: the cause of the dead letter that becomes of it, so that a canary knows it.
         left(encode(sha256(convert_to('lost_worker' || chr(10) || coalesce(queue.actor_name, ''), 'UTF8')), 'hex'), 12)
-    FROM held JOIN dramatiq.queue USING (message_id)
+    FROM held JOIN dramatiq.queue ON queue.message_id = ANY (ARRAY[held.message_id])
     WHERE held.note IS NOT NULL
     ON CONFLICT (message_id, generation, attempt) DO UPDATE SET
         outcome = EXCLUDED.outcome, worker_id = EXCLUDED.worker_id, started_at = EXCLUDED.started_at,
@@ -54,4 +54,4 @@ WITH stuck AS (
     FROM gone
     WHERE worker_history.worker_id = gone.worker_id
 )
-SELECT released.message_id::text, pg_notify('callboard', '') FROM released
+SELECT released.message_id::text, pg_notify('callboard', 'all') FROM released
