@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -165,13 +165,13 @@ class Claimer:
 
     def _take_note(self, claims: list[Claim]) -> dict[str, int]:
         """Move the bounds and the turns; return the number of claims of each queue."""
-        counts: dict[str, int] = {}
-        for claim in claims:
-            counts[claim.queue_name] = counts.get(claim.queue_name, 0) + 1
-            # Claims come sorted, so the last of a queue and priority is its youngest.
-            self._bounds[claim.queue_name, claim.priority] = claim.available_at - timedelta(seconds=LATE_COMMIT_S)
-            self._levels.pop((claim.queue_name, claim.priority), None)
-            self._levels[claim.queue_name, claim.priority] = None
+        counts = Counter(claim.queue_name for claim in claims)
+        # Claims come sorted, so the last of a queue and priority is its youngest.
+        youngest = {(claim.queue_name, claim.priority): claim.available_at for claim in claims}
+        for level, moment in youngest.items():
+            self._bounds[level] = moment - timedelta(seconds=LATE_COMMIT_S)
+            self._levels.pop(level, None)
+            self._levels[level] = None
         if not self._is_strict:
             for queue_name in counts:
                 self.queue_names.remove(queue_name)

@@ -7,8 +7,12 @@ import time
 #: Work that is claimed ahead of the threads, as seconds of the present rate: enough to bridge a claim's round trip.
 AHEAD_S = 0.2
 AHEAD_MAX = 2_000
-#: How often the rate is taken, s.
+#: How often the rate is taken, s; and at the least, where the threads have nothing to do before that.
 RATE_INTERVAL_S = 0.02
+RATE_INTERVAL_MIN_S = 0.001
+#: What may be held ahead after such a short look, for each message that ended: a few short ones may be followed by
+#: long ones.
+AHEAD_PER_END = 4
 
 
 class Slots:
@@ -39,7 +43,7 @@ class Slots:
 
     def room(self, held: int) -> int:
         """Return how many messages to claim now: none until half of what is held ahead has been used up."""
-        self._take_rate()
+        self._take_rate(held)
         free = self.size - held
         return free if free > self._ahead // 2 else 0
 
@@ -48,14 +52,17 @@ class Slots:
         self._ahead = 0
         self._ended_at_rate, self._rate_clock = self._ended, time.monotonic()
 
-    def _take_rate(self) -> None:
+    def _take_rate(self, held: int) -> None:
         now = time.monotonic()
-        passed_s = now - self._rate_clock
-        if passed_s < RATE_INTERVAL_S:
+        passed_s, ended = now - self._rate_clock, self._ended - self._ended_at_rate
+        is_early = passed_s < RATE_INTERVAL_S
+        if is_early and (held >= self.threads or passed_s < RATE_INTERVAL_MIN_S):
             return
-        ahead = int((self._ended - self._ended_at_rate) / passed_s * AHEAD_S)
+        ahead = int(ended / passed_s * AHEAD_S)
         # Less than a message a thread means that they run for longer than AHEAD_S.
         ahead = min(ahead, AHEAD_MAX) if ahead >= self.threads and self._is_ahead else 0
+        if is_early:
+            ahead = max(min(ahead, ended * AHEAD_PER_END), self._ahead)
         # Down at half speed: one slow moment is no new rate.
         self._ahead = max(ahead, self._ahead // 2) if ahead < self._ahead else ahead
         self._ended_at_rate, self._rate_clock = self._ended, now
