@@ -167,8 +167,8 @@ class RetryLimits(Retries):
         if isinstance(error, Retry) and error.delay is not None:
             return float(error.delay) / 1000
         if isinstance(error, TemporaryError) and error.retry_after_s is not None:
-            # Said this way, what is no number at all is cut off too.
-            return min(error.retry_after_s, RETRY_AFTER_MAX_S)
+            # In this order what is no number at all is cut off too.
+            return min(RETRY_AFTER_MAX_S, error.retry_after_s)
         wait_s = backoff_s(
             retries,
             min_backoff_ms=options.get("min_backoff", self.min_backoff),

@@ -73,7 +73,7 @@ class Claimer:
         self.queue_names = deque(queue_names)
         self._is_prepared = is_prepared
         self._is_strict = is_strict
-        #: The queues that had more than their share at the last look; before the first one it may be any.
+        #: The queues that had more than their share at the last look; after one that found nothing it may be any.
         self._deep = set(self.queue_names)
         self._bounds: dict[tuple[str, int], datetime] = {}
         #: The queues and priorities that claims have brought, the latest last.
@@ -107,7 +107,9 @@ class Claimer:
         gave_all = {name for name in looked_at if counts.get(name, 0) < per_queue}
         self._pass_over(now, claims, gave_all if len(claims) < limit else set())
         self._forget_bounds(set(self.queue_names).difference(looked_at))
-        return Claimed(claims, bool(counts) and max(counts.values()) >= per_queue, due_in_s, has_suspects, is_full_look)
+        # Also where one queue got less than its share because those before it had used up the rest.
+        may_be_more = bool(claims) and (len(claims) >= limit or max(counts.values()) >= per_queue)
+        return Claimed(claims, may_be_more, due_in_s, has_suspects, is_full_look)
 
     def look_at_everything(self) -> None:
         """Let the next claim be a full look: messages have come back behind the bounds."""
@@ -161,7 +163,8 @@ class Claimer:
             self._bounded_look_s = seconds
             return
         wait_s = max((seconds - self._bounded_look_s) / FULL_LOOK_SHARE, FULL_LOOK_INTERVAL_S)
-        self._full_look_wait_s = min(wait_s, FULL_LOOK_INTERVAL_MAX_S)
+        # Step by step: a single slow one is the network's, or the machine's.
+        self._full_look_wait_s = min(wait_s, 2 * self._full_look_wait_s, FULL_LOOK_INTERVAL_MAX_S)
 
     def _take_note(self, claims: list[Claim]) -> dict[str, int]:
         """Move the bounds and the turns; return the number of claims of each queue."""
@@ -180,6 +183,10 @@ class Claimer:
 
     def _note_depths(self, turns: list[str], counts: dict[str, int], per_queue: int, limit: int) -> None:
         """Note which queues had more than their share; of those that came too late in turn nothing is known anew."""
+        if not counts:
+            # Long jobs may come to all of them at once, and the first must not get every thread.
+            self._deep = set(self.queue_names)
+            return
         left = limit
         for queue_name in turns:
             if left <= 0:

@@ -249,8 +249,10 @@ class Completions:
     def _write(self, batch: Sequence[Verdict]) -> list[tuple[Verdict, Outcome]]:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._url(), application_name="callboard completions", settings=SESSION_SETTINGS)
-        # Where all is one statement, it is a transaction by itself: one round trip in place of three.
-        self._connection.autocommit = all(v.outcome is Outcome.DONE and not v.has_effects for v in batch)
+        # Where all is one statement, it is a transaction by itself: one round trip in place of three. Not while earlier
+        # verdicts have no answer, as those are looked up in the same transaction.
+        is_plain = all(verdict.outcome is Outcome.DONE and not verdict.has_effects for verdict in batch)
+        self._connection.autocommit = is_plain and not self._unanswered
         with deadline(self._connection, CALL_TIMEOUT_S), self._connection.cursor() as cursor:
             held = write_verdicts(cursor, batch, self._worker_id, is_prepared=self._is_prepared)
             held |= self._find_written(cursor, [verdict for verdict in batch if verdict.lease_id not in held])

@@ -278,18 +278,18 @@ def verdict_of_no_message(claim: Claim, error: Exception) -> Verdict:
 def _decoded(claim: Claim) -> Message[Any]:
     """Return the message of a row. Raises: DecodeError, TypeError."""
     encoder = get_encoder()
-    if type(encoder) is JSONEncoder:
-        # As Dramatiq does it, without turning the text into bytes and back.
-        try:
-            fields = json.loads(claim.message)
-        except ValueError as error:
-            raise DecodeError("The row holds no JSON.", claim.message, error) from error
-    else:
-        fields = encoder.decode(claim.message.encode())
-    if not isinstance(fields, dict) or not isinstance(fields.get("args"), list | tuple):
-        raise TypeError("the row holds no JSON object with a list of args")
-    # The id and the queue that count are the row's: a message edited by hand may hold others.
-    return Message(**{**fields, "message_id": claim.message_id, "queue_name": claim.queue_name})
+    try:
+        # As Dramatiq's own encoder does it, without turning the text into bytes and back.
+        is_plain = type(encoder) is JSONEncoder
+        fields = json.loads(claim.message) if is_plain else encoder.decode(claim.message.encode())
+        # The id and the queue that count are the row's: a message edited by hand may hold others.
+        message: Message[Any] = Message(**{**fields, "message_id": claim.message_id, "queue_name": claim.queue_name})
+    except Exception as error:
+        # Whatever it is (a RecursionError, anything of a custom encoder), it is this row's: its claim has others.
+        raise DecodeError("The row holds no message.", claim.message, error) from error
+    if not isinstance(fields["args"], list | tuple):
+        raise TypeError("args is no list")
+    return message
 
 
 def _encoded(message: Message[Any]) -> str | None:

@@ -261,6 +261,8 @@ class Intake:
             self._url(), application_name="callboard intake", autocommit=True, settings=SESSION_SETTINGS
         )
         self._connected_clock = time.monotonic()
+        # What rang meanwhile was not heard.
+        self._claimer.look_at_everything()
         self._listen(self._claimer.queue_names)
         if self._is_known_away:
             log.info("intake connection is back")

@@ -46,12 +46,9 @@ LEADER_PATIENCE_S = 2.0
 #: Workers a message may lose; the last loss makes it a dead letter.
 MAX_LOST_WORKERS = 3
 RECONNECT_WAIT_S = 0.5
-SESSION_SETTINGS = {
-    # Rescue looks rows up by their ids, whatever the planner knows of the table: of one that was drained when
-    # autovacuum looked, it thinks that reading all of it is cheaper.
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-}
+#: Sent with the rescue, which looks rows up by their ids, whatever the planner knows of the table: of one that was
+#: drained when autovacuum looked, it thinks that reading all of it is cheaper.
+RESCUE_SETTINGS = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;"
 
 RescueListener = Callable[[str, str, str, str], None]
 
@@ -162,9 +159,7 @@ class Liveness:
             self._stopping.wait(pause_s)
 
     def _connect(self) -> None:
-        self._connection = connect(
-            self._url(), application_name="callboard liveness", autocommit=True, settings=SESSION_SETTINGS
-        )
+        self._connection = connect(self._url(), application_name="callboard liveness", autocommit=True)
         self._connected_at = time.monotonic()
         schema.check_revision(self._connection)
         self._register()
@@ -253,7 +248,8 @@ class Liveness:
         return is_known, leads
 
     def _rescue(self) -> None:
-        rows = self._execute("workers/rescue", {"beat_overdue_s": BEAT_OVERDUE_S, "max_lost_workers": MAX_LOST_WORKERS})
+        parameters = {"beat_overdue_s": BEAT_OVERDUE_S, "max_lost_workers": MAX_LOST_WORKERS}
+        rows = self._execute("workers/rescue", parameters, RESCUE_SETTINGS)
         for queue_name, actor_name, outcome, cause, _ in rows:
             log.warning("message rescued", queue=queue_name, actor=actor_name, outcome=outcome, cause=cause)
             self._on_rescue(queue_name, actor_name or "unknown", outcome, cause)

@@ -38,7 +38,9 @@ _PARAMETERS: dict[str, Any] = {
     "tcp_user_timeout": 10_000,
     # Stock dramatiq-pg writes local times into timestamptz columns; one zone keeps ours comparable.
     # Claims and verdicts are written for READ COMMITTED; a database may have another default.
-    "options": "-c timezone=UTC -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s"
+    # Compiling a statement takes up to 2 s, at each run; ours are short, and those that must not read whole tables look
+    # costly to Postgres up to 17.
+    "options": "-c timezone=UTC -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c jit=off"
     r" -c default_transaction_isolation=read\ committed",
 }
 

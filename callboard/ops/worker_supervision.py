@@ -150,7 +150,7 @@ class WorkerSupervisor(Supervisor):
 
     def _replace_one(self, reports: dict[int, ProcessReport], now_clock: float) -> None:
         """Let one process retire that has reached a limit, if all others are there."""
-        if self.retiring:
+        if any(not _is_stuck(child, reports) for child in self.retiring):
             return
         found = [(child, reports.get(child.pid)) for child in self.children if child.is_running]
         are_up = all(report and report.retire_signal and not report.is_ending for _, report in found)
@@ -167,13 +167,13 @@ class WorkerSupervisor(Supervisor):
     def _succeed_stuck(self, reports: dict[int, ProcessReport]) -> None:
         """Start the successor of a process that ends because of a stuck message, while it gives the others their grace.
 
-        It may be the only process, and nothing else would start meanwhile.
+        It may be the only process, and nothing else would start meanwhile. Where the successor gets stuck in its turn,
+        the next one waits for an end: no grace is so long that processes pile up.
         """
-        for child in [child for child in self.children if child.is_running]:
-            report = reports.get(child.pid)
-            if report is not None and report.is_stuck:
+        for child in [child for child in self.children if child.is_running and _is_stuck(child, reports)]:
+            if child.name not in {other.name for other in self.retiring}:
                 self._start_successor(child)
-                log.warning("process is stuck and is replaced", process=child.name, pid=report.pid)
+                log.warning("process is stuck and is replaced", process=child.name, pid=reports[child.pid].pid)
 
     def _start_successor(self, child: Child) -> None:
         successor = child.successor()
@@ -238,6 +238,11 @@ class WorkerSupervisor(Supervisor):
 
     def _fail(self, trouble: str) -> None:
         self.trouble, self.exit_code = trouble, 1
+
+
+def _is_stuck(child: Child, reports: dict[int, ProcessReport]) -> bool:
+    report = reports.get(child.pid)
+    return report is not None and report.is_stuck
 
 
 def _ask_to_retire(child: Child, report: ProcessReport) -> None:

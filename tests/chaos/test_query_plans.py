@@ -15,9 +15,9 @@ from typing import Any
 import psycopg2
 import pytest
 
-from callboard.broker import claiming, completions, liveness
+from callboard.broker import claiming, completions
 from callboard.broker.claiming import Claimer
-from callboard.broker.liveness import BEAT_OVERDUE_S, MAX_LOST_WORKERS
+from callboard.broker.liveness import BEAT_OVERDUE_S, MAX_LOST_WORKERS, RESCUE_SETTINGS
 from callboard.broker.verdict_writing import END_DONE
 from callboard.db import connect, sql
 from tests.chaos.plans import Plan, explain
@@ -54,7 +54,9 @@ class Table:
         self.connection = connect(url, autocommit=True, settings=claiming.SESSION_SETTINGS)
         #: Those that write verdicts and rescue have settings of their own.
         self.ending = connect(url, autocommit=True, settings=completions.SESSION_SETTINGS)
-        self.rescuing = connect(url, autocommit=True, settings=liveness.SESSION_SETTINGS)
+        self.rescuing = connect(url, autocommit=True)
+        with self.rescuing.cursor() as cursor:
+            cursor.execute(RESCUE_SETTINGS.replace("LOCAL", ""))
         self.claimer = Claimer(self.worker_id, ["other", "jobs"], is_prepared=True)
         # The first claim prepares the statement.
         self.claimer.claim(self.connection, 0)
@@ -75,7 +77,7 @@ class Table:
                 END_DONE.execute(cursor, dict.fromkeys(values, "{}"))
                 cursor.execute("SET plan_cache_mode = force_generic_plan")
             return explain(self.ending, END_DONE._execute, values)
-        kinds = {"queue/end_requeue": self.ending, "workers/rescue": self.rescuing, "workers/suspect": self.rescuing}
+        kinds = {"queue/end_requeue": self.ending, "workers/rescue": self.rescuing}
         return explain(kinds.get(name, self.connection), sql(name), parameters)
 
     def plan_of_claim(self, *, is_full_look: bool = True) -> Plan:

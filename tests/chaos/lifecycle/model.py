@@ -120,6 +120,10 @@ class Model:
     def is_paused(self, queue_name: str) -> bool:
         return self.paused.get(queue_name, -NEVER) > self.now
 
+    def looked_at(self, worker_id: str, queue_names: Iterable[str]) -> list[str]:
+        """Return the queues that a claim of this worker looks at."""
+        return [name for name in queue_names if worker_id in self.workers and not self.is_paused(name)]
+
     def claimable(
         self,
         worker_id: str,

@@ -104,7 +104,8 @@ class Process:
         #: The liveness session was ended from outside, and this process does not know yet.
         self.is_cut = False
         self.has_turn_alone = False
-        #: Where the last claims ended, as the model knows it.
+        #: The queues that had more than their share, and where the last claims ended, as the model knows it.
+        self.deep = set(self.claimer.queue_names)
         self.bounds: dict[tuple[str, int], tuple[float, int]] = {}
         self._levels: set[tuple[str, int]] = set()
 
@@ -170,16 +171,30 @@ class Process:
 
     # Work
 
-    def note_bounds(self, claimed: Sequence[Entry], names: Sequence[str], per_queue: int, now: float) -> None:
-        """Move the model's bounds after a claim that found less than it could take in the named queues."""
+    def note_depths(self, claimed: Sequence[Entry], names: Sequence[str], per_queue: int, limit: int) -> None:
+        """Note which queues filled their share; names are all queues in the order of their turns."""
+        if not claimed:
+            self.deep = set(names)
+            return
+        for place, queue_name in enumerate(names):
+            before = sum(entry.queue_name in names[:place] for entry in claimed)
+            count = sum(entry.queue_name == queue_name for entry in claimed)
+            if before < limit:
+                self.deep -= {queue_name}
+                self.deep |= {queue_name} if count == min(per_queue, limit - before) else set()
+
+    def note_bounds(self, claimed: Sequence[Entry], looked_at: Sequence[str], less_than: int, now: float) -> None:
+        """Move the model's bounds after a claim: a queue that was looked at and gave less than so many has ended."""
         for entry in claimed:
             self.bounds[entry.queue_name, entry.priority] = entry.moment
             self._levels.add((entry.queue_name, entry.priority))
         counts = Counter(entry.queue_name for entry in claimed)
         last = {entry.queue_name: entry.priority for entry in claimed}
-        for queue_name, priority in self._levels if claimed else ():
-            if (queue_name in names and counts[queue_name] < per_queue) or priority < last.get(queue_name, priority):
+        for queue_name, priority in self._levels:
+            has_ended = queue_name in looked_at and counts[queue_name] < less_than
+            if has_ended or priority < last.get(queue_name, priority):
                 self.bounds.setdefault((queue_name, priority), (now - EMPTY_LEVEL_S, 0))
+        self.bounds = {place: moment for place, moment in self.bounds.items() if place[0] in looked_at}
 
     def receive(self, claim: Claim, *, starts: bool) -> None:
         delivery = Delivery(Message.decode(claim.message.encode()), claim)

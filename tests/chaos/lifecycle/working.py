@@ -22,7 +22,8 @@ class Working(Stage):
         claimer._full_look_clock = float("-inf") if is_full_look else time.monotonic()
         if is_full_look:
             process.bounds.clear()
-        per_queue = -(-limit // len(names))
+        per_queue = -(-limit // max(len(process.deep), 1))
+        looked_at = self.model.looked_at(process.worker_id, names)
         expected = self.model.claimable(process.worker_id, names, process.bounds, per_queue=per_queue, limit=limit)
         has_suspects = bool(self.model.suspects(process.worker_id, names))
         due_in_s = self.model.next_due_in_s(process.worker_id, names)
@@ -35,7 +36,8 @@ class Working(Stage):
             self.model.take(entry, process.worker_id, claim.lease_id)
             if arrives:
                 process.receive(claim, starts=starts)
-        process.note_bounds(expected, names if len(expected) < limit else [], per_queue, self.model.now)
+        process.note_depths(expected, names, per_queue, limit)
+        process.note_bounds(expected, looked_at, per_queue if len(expected) < limit else 0, self.model.now)
         self.counts["claimed"] += len(expected)
         return None
 

@@ -138,8 +138,13 @@ def test_a_full_look_that_takes_long_is_made_less_often(url, db):
     claimer._bounded_look_s = -1.0
     # When a full look takes a second longer than they do
     assert claimer.claim(connection, 10).was_full_look
-    # Then the next one waits, so that they take little of the time
-    assert claimer._full_look_wait_s == FULL_LOOK_INTERVAL_MAX_S
+    # Then the next one waits, twice as long each time, so that they take little of the time
+    waits = [claimer._full_look_wait_s]
+    for _ in range(4):
+        claimer._bounded_look_s, claimer._full_look_clock = -1.0, float("-inf")
+        assert claimer.claim(connection, 10).was_full_look
+        waits.append(claimer._full_look_wait_s)
+    assert waits == [2, 4, 8, FULL_LOOK_INTERVAL_MAX_S, FULL_LOOK_INTERVAL_MAX_S]
     # And comes as often as before once one is quick, also where every look is slow
     claimer._bounded_look_s, claimer._full_look_clock = 1.0, float("-inf")
     assert claimer.claim(connection, 10).was_full_look

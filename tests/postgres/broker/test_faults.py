@@ -9,6 +9,7 @@ import dramatiq
 import psycopg2
 import psycopg2.extras
 import pytest
+from dramatiq import JSONEncoder
 
 from callboard.broker import PostgresBroker
 from callboard.broker import intake as intake_module
@@ -64,6 +65,39 @@ def test_a_malformed_row_is_a_dead_letter_and_disturbs_nobody(broker, db, work, 
         wait_until(lambda: dead(db) and ended(db))
     assert dead(db)[0][0] == "invalid"
     assert ran == ["good"]
+
+
+def test_a_row_that_no_decoder_takes_leaves_the_rest_of_its_claim_alone(broker, db, work):
+    ran = []
+    job = actor(broker, ran.append, actor_name="job")
+    # Given JSON that is deeper than Python goes, as SQL can write it, among others of one claim
+    deep = '{"actor_name": "job", "kwargs": {}, "options": {}, "args": ' + "[" * 3_000 + "]" * 3_000 + "}"
+    db("INSERT INTO dramatiq.queue (message_id, queue_name, message) VALUES (gen_random_uuid(), 'jobs', %s)", deep)
+    for n in range(3):
+        job.send(n)
+    with work():
+        wait_until(lambda: dead(db) and len(ended(db)) == 3)
+    assert dead(db)[0][0] == "invalid"
+    assert sorted(ran) == [0, 1, 2]
+
+
+def test_a_decoder_that_fails_in_its_own_way_makes_a_dead_letter(broker, db, work):
+    class Picky(JSONEncoder):
+        def decode(self, data):
+            fields = super().decode(data)
+            return {**fields, "args": [{"good": 1}[fields["args"][0]]]}
+
+    ran = []
+    job = actor(broker, ran.append, actor_name="job")
+    job.send("bad")
+    job.send("good")
+    dramatiq.set_encoder(Picky())
+    try:
+        with work():
+            wait_until(lambda: dead(db) and ended(db))
+    finally:
+        dramatiq.set_encoder(JSONEncoder())
+    assert (dead(db), ran) == ([("invalid", "KeyError")], [1])
 
 
 def test_a_message_moved_to_another_queue_by_hand_runs_there(broker, db, work):

@@ -228,6 +228,26 @@ def test_a_queue_alone_gets_whole_claims_until_another_one_fills_up(url, raw_con
         assert served() == ""
 
 
+def test_long_jobs_that_come_to_all_queues_of_an_idle_process_share_its_threads(url, raw_connection):
+    with opened(url) as db:
+        claimer = claimer_of(raw_connection, ["a", "b", "c"], db, count=0)
+        for _ in range(2):
+            assert claimer.claim(raw_connection, 6).claims == []
+        for queue in ("a", "b", "c"):
+            fill(db, queue, 6)
+        assert names_of(claimer.claim(raw_connection, 6).claims) == "aabbcc"
+
+
+def test_a_claim_that_its_limit_cut_off_says_that_there_may_be_more(url, raw_connection):
+    with opened(url) as db:
+        claimer = claimer_of(raw_connection, ["a", "b"], db, count=0)
+        claimer._deep = set()
+        fill(db, "a", 2)
+        fill(db, "b", 6)
+        found = claimer.claim(raw_connection, 4)
+        assert (names_of(found.claims), found.may_be_more) == ("aabb", True)
+
+
 def test_a_strict_claim_takes_from_the_first_queue_while_it_has_any(url, raw_connection):
     with opened(url) as db:
         claimer = claimer_of(raw_connection, ["c", "a", "b"], db, is_strict=True)

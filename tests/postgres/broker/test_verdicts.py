@@ -422,7 +422,7 @@ def test_messages_claimed_ahead_go_to_another_process_when_they_wait(url, db):
     actor(other, ran.append, actor_name="job")
     with running_worker(broker, threads=1):
         broker.worker._slots._ahead = 50
-        broker.worker._slots._take_rate = lambda: None
+        broker.worker._slots._take_rate = lambda held: None
         for n in range(20):
             jobs.send(n)
         wait_until(lambda: db("SELECT count(*) FROM dramatiq.queue WHERE state = 'running'") == [(20,)])
