@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ import callboard.app
 from callboard.broker.schedules import declared_on
 from callboard.db import Pool, schema
 from callboard.dev.postgres import Server, temporary_server
+
+# Started in the background by a shell, this process ignores Ctrl-C, and so would the programs that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SYSTEM_POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 _numbers = itertools.count()

@@ -244,6 +244,8 @@ class Terminal:
                     self.screen += os.read(self.fd, 65536).decode(errors="replace")
                 except OSError:
                     break
+        else:
+            os.kill(self.pid, signal.SIGKILL)
         os.close(self.fd)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
