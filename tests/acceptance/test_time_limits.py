@@ -12,7 +12,7 @@ def test_a_blocked_message_is_reported_and_its_process_replaced_without_its_neig
     shell, jobs, db, wait_for_workers, wait_until_done
 ):
     # Given a process that runs three messages, one of which blocks for ever
-    settings = {"WORKER_PROCESSES": "1", "JOB_CONCURRENCY": "3", "WORKER_SHUTDOWN_S": "8"}
+    settings = {"WORKER_PROCESSES": "1", "JOB_CONCURRENCY": "3", "WORKER_SHUTDOWN_S": "15"}
     work = shell.callboard("work", JOBS, **settings)
     [pid] = wait_for_workers(1)
     for name in ("finishes", "too-long"):
