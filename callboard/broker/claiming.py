@@ -19,6 +19,8 @@ FULL_LOOK_INTERVAL_S = 1.0
 FULL_LOOK_SHARE = 0.05
 FULL_LOOK_INTERVAL_MAX_S = 10.0
 
+#: What a ring carries for messages that have come back to their old places, such as those of a dead worker.
+LOOK_AT_EVERYTHING = "all"
 #: A message that is committed this much later than a younger one is found without a full look, s: senders that run
 #: beside each other overtake one another all the time.
 LATE_COMMIT_S = 0.1
@@ -106,13 +108,20 @@ class Claimer:
         self._note_depths(turns, counts, per_queue, limit)
         gave_all = {name for name in looked_at if counts.get(name, 0) < per_queue}
         self._pass_over(now, claims, gave_all if len(claims) < limit else set())
-        self._forget_bounds(set(self.queue_names).difference(looked_at))
+        # A queue that was not looked at is paused: what waits in it may be old when it goes on.
+        self._bounds = {level: moment for level, moment in self._bounds.items() if level[0] in looked_at}
         # Also where one queue got less than its share because those before it had used up the rest.
         may_be_more = bool(claims) and (len(claims) >= limit or max(counts.values()) >= per_queue)
         return Claimed(claims, may_be_more, due_in_s, has_suspects, is_full_look)
 
+    def hear(self, rings: list[Any]) -> None:
+        """Take note of the notifications that the next claim answers, and empty the list."""
+        if any(ring.payload == LOOK_AT_EVERYTHING for ring in rings):
+            self.look_at_everything()
+        rings.clear()
+
     def look_at_everything(self) -> None:
-        """Let the next claim be a full look: messages have come back behind the bounds."""
+        """Let the next claim be a full look: messages have come back behind the bounds, or may have unheard."""
         self._full_look_clock = float("-inf")
 
     def take_turn_alone(self, connection: Any) -> bool:
@@ -209,8 +218,3 @@ class Claimer:
         for queue_name, priority in self._levels:
             if queue_name in empty_queues or (queue_name in last and priority < last[queue_name]):
                 self._bounds.setdefault((queue_name, priority), now - timedelta(seconds=EMPTY_LEVEL_S))
-
-    def _forget_bounds(self, queue_names: set[str]) -> None:
-        """Forget where queues end that were not looked at, as they are paused: what waits in them may be old."""
-        for key in [key for key in self._bounds if key[0] in queue_names]:
-            del self._bounds[key]

@@ -28,8 +28,6 @@ from callboard.log import get_logger
 log = get_logger(__name__)
 
 CHANNEL = "callboard"
-#: What a ring carries for messages that have come back to their old places, such as those of a dead worker.
-LOOK_AT_EVERYTHING = "all"
 RECONNECT_WAIT_S = 0.5
 FAULT_WAIT_S = 1.0
 #: How often claims whose answer was lost are looked for: after a connection was lost, for a while, and else, s.
@@ -157,9 +155,7 @@ class Intake:
         self._ensure_connection()
         self._take_up_new_queues()
         # A ring that came before the claim below is answered by it; one that comes later stays to be read.
-        if any(ring.payload == LOOK_AT_EVERYTHING for ring in self._connection.notifies):
-            self._claimer.look_at_everything()
-        self._connection.notifies.clear()
+        self._claimer.hear(self._connection.notifies)
         if self._sees_suspects and not self._is_alone and time.monotonic() > self._alone_again_clock:
             self._is_alone = self._claimer.take_turn_alone(self._connection)
             self._alone_since_clock = time.monotonic()

@@ -105,7 +105,7 @@ class StandaloneConsumer(Consumer):
             self._connect()
         if self._liveness is None or not self._liveness.may_claim:
             return
-        self._connection.notifies.clear()
+        self._claimer.hear(self._connection.notifies)
         for claim in self._claimer.claim(self._connection, self._prefetch - len(self._held)).claims:
             try:
                 delivery = Delivery.of(claim)
@@ -117,6 +117,8 @@ class StandaloneConsumer(Consumer):
 
     def _connect(self) -> None:
         self._connection = connect(self._broker.pool.url, application_name="callboard consumer", autocommit=True)
+        # What rang meanwhile was not heard.
+        self._claimer.look_at_everything()
         with deadline(self._connection, CALL_TIMEOUT_S):
             schema.check_revision(self._connection)
             if self._broker.options.listens:

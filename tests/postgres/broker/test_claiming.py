@@ -112,6 +112,13 @@ def test_what_waited_in_a_paused_queue_is_found_by_the_first_look_after_the_paus
     assert claim() == [1]
 
 
+def bring_back(db, message):
+    """Put a message to an old place and ring for it, as the rescue of a dead worker's messages does."""
+    row = "INSERT INTO dramatiq.queue (message_id, queue_name, message, available_at) VALUES (%s, 'jobs', %s, %s)"
+    db(row, message.message_id, message.encode().decode(), datetime(2026, 1, 1, tzinfo=UTC))
+    db("SELECT pg_notify('callboard', 'all')")
+
+
 def test_a_ring_for_what_came_back_is_answered_by_a_full_look(url, db, monkeypatch):
     # Given an idle worker that has passed over what is old, and makes no full look by itself
     monkeypatch.setattr("callboard.broker.claiming.FULL_LOOK_INTERVAL_S", 3600)
@@ -121,14 +128,24 @@ def test_a_ring_for_what_came_back_is_answered_by_a_full_look(url, db, monkeypat
     with running_worker(broker, 1):
         job.send("young")
         wait_until(lambda: ran == ["young"])
-        # When a message comes back to its old place, as the rescue of a dead worker's does
-        back = job.message("old")
-        row = "INSERT INTO dramatiq.queue (message_id, queue_name, message, available_at) VALUES (%s, 'jobs', %s, %s)"
-        db(row, back.message_id, back.encode().decode(), datetime(2026, 1, 1, tzinfo=UTC))
-        db("SELECT pg_notify('callboard', 'all')")
+        # When a message comes back to its old place
+        bring_back(db, job.message("old"))
         # Then it starts
         wait_until(lambda: ran == ["young", "old"])
     broker.close()
+
+
+def test_a_consumer_without_a_worker_answers_such_a_ring_too(broker, db, monkeypatch):
+    monkeypatch.setattr("callboard.broker.claiming.FULL_LOOK_INTERVAL_S", 3600)
+    job = actor(broker, lambda _: None, actor_name="job")
+    consumer = broker.consume("jobs", timeout=5_000)
+    job.send("young")
+    young = next(consumer)
+    consumer.ack(young)
+    bring_back(db, job.message("old"))
+    old = next(consumer)
+    consumer.close()
+    assert (young.args, old and old.args) == (("young",), ("old",))
 
 
 def test_a_full_look_that_takes_long_is_made_less_often(url, db):
