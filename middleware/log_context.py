@@ -19,10 +19,8 @@ class LogContext(Middleware):
     """The outermost middleware: every other one's lines carry the message too."""
 
     def before_process_message(self, broker: Broker, message: Any) -> None:
-        if isinstance(message, Delivery):
-            set_log_context(message.log_fields)
-        else:
-            set_log_context(partial(_log_fields, message))
+        set_log_context(partial(_log_fields, message))
+        if not isinstance(message, Delivery):
             message.log_started_clock = time.monotonic()
         log.debug("message started")
 
@@ -66,9 +64,13 @@ class LogContext(Middleware):
 
 
 def _log_fields(message: Any) -> dict[str, Any]:
-    """Return the fields of a message of another broker, such as StubBroker."""
-    names = {"message_id": message.message_id, "actor": message.actor_name, "queue": message.queue_name}
-    return {**names, "attempt": message.options.get("retries", 0) + 1}
+    """Return what every line that is logged while the message runs carries."""
+    return {
+        "message_id": message.message_id,
+        "actor": message.actor_name,
+        "queue": message.queue_name,
+        "attempt": message.attempt if isinstance(message, Delivery) else message.options.get("retries", 0) + 1,
+    }
 
 
 def _run_ms(message: Any) -> int:

@@ -99,12 +99,6 @@ class Delivery(MessageProxy):
     def of(cls, claim: Claim) -> Delivery:
         """Make a delivery of what was claimed. Raises: DecodeError, TypeError when the row holds no message."""
         message = _decoded(claim)
-        if not (
-            isinstance(message.actor_name, str)
-            and isinstance(message.kwargs, dict)
-            and isinstance(message.options, dict)
-        ):
-            raise TypeError("actor_name, kwargs or options have a wrong type")
         # Classes, which no JSON holds: whatever stands there ends Dramatiq's thread once the actor fails.
         message.options.pop("throws", None)
         return cls(message, claim)
@@ -132,11 +126,6 @@ class Delivery(MessageProxy):
         """The slot of the schedule that sent it; None for any other message, and for one that was run by hand."""
         slot = self.options.get("slot_at")
         return datetime.fromisoformat(slot) if isinstance(slot, str) else None
-
-    def log_fields(self) -> dict[str, Any]:
-        """Return what every line that is logged while it runs carries."""
-        names = {"message_id": self.message_id, "actor": self.actor_name, "queue": self.queue_name}
-        return {**names, "attempt": self.attempt}
 
     @property
     def wait_s(self) -> float:
@@ -287,8 +276,14 @@ def _decoded(claim: Claim) -> Message[Any]:
     except Exception as error:
         # Whatever it is (a RecursionError, anything of a custom encoder), it is this row's: its claim has others.
         raise DecodeError("The row holds no message.", claim.message, error) from error
-    if not isinstance(fields["args"], list | tuple):
-        raise TypeError("args is no list")
+    if not (
+        isinstance(message.actor_name, str)
+        # The message makes a tuple of anything, also of a text.
+        and isinstance(fields["args"], list | tuple)
+        and isinstance(message.kwargs, dict)
+        and isinstance(message.options, dict)
+    ):
+        raise TypeError("actor_name, args, kwargs or options have a wrong type")
     return message
 
 

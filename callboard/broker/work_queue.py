@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import insort
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
@@ -78,7 +77,7 @@ class WorkQueue(PriorityQueue[WorkItem]):
         return self._length
 
     def _put(self, item: WorkItem) -> None:
-        insort(self._lines.setdefault(item.message.queue_name, deque()), item, key=itemgetter(0))
+        self._line_up(item.message.queue_name, [item])
         self._length += 1
 
     def _get(self) -> WorkItem:

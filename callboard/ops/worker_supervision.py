@@ -121,7 +121,7 @@ class WorkerSupervisor(Supervisor):
             self._watch(child, reports.get(child.pid), now_clock)
         if self._errand is not None:
             self._look_at_errand(self._errand, reports, now_clock)
-        if self._errand is None:
+        else:
             self._succeed_stuck(reports)
         if not self._is_closing:
             self._replace_one(reports, now_clock)

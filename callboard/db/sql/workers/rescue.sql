@@ -69,7 +69,8 @@ WITH dead_worker AS (
     UPDATE dramatiq.queue SET
         state = 'queued', lost_workers = lost_workers + 1, lease_id = NULL, worker_id = NULL, claimed_at = NULL, mtime = now()
     FROM lost
-    WHERE queue.message_id = ANY (ARRAY[lost.message_id]) AND queue.lost_workers + 1 < %(max_lost_workers)s AND NOT lost.is_cancelled
+    WHERE queue.message_id = ANY (ARRAY[lost.message_id])
+        AND queue.lost_workers + 1 < %(max_lost_workers)s AND NOT lost.is_cancelled
     RETURNING queue.queue_name, queue.actor_name, 'lost' AS outcome, lost.cause
 ), ended AS (
     DELETE FROM dramatiq.queue USING lost
