@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from callboard.app import actor, get_pool, get_settings
 from callboard.broker import schedule
 from callboard.log import get_logger
@@ -16,16 +18,21 @@ ROLL_UP_TIME_S = 50
 @schedule("purge-expired", cron="17 * * * *", dedupe_key="purge-expired")
 @actor(queue_name="maintenance")
 def purge_expired() -> None:
-    """Delete what is older than HISTORY_RETENTION_DAYS and DEAD_LETTER_RETENTION_DAYS."""
+    """Delete what is older than the settings …_RETENTION_DAYS say, reports with their files."""
+    from callboard import reports
     from callboard.ops import retention
 
     settings = get_settings()
-    purged = retention.purge_expired(
-        get_pool(),
-        history_days=settings.history_retention_days,
-        dead_letter_days=settings.dead_letter_retention_days,
-        time_s=PURGE_TIME_S,
+    days = retention.Days(
+        history=settings.history_retention_days,
+        dead_letters=settings.dead_letter_retention_days,
+        emails=settings.email_retention_days,
+        reports=settings.report_retention_days,
+        payment_events=settings.payment_event_retention_days,
+        idempotency_keys=settings.idempotency_retention_days,
     )
+    remove_files = partial(reports.remove_files, settings.report_storage_url)
+    purged = retention.purge_expired(get_pool(), days, remove_files=remove_files, time_s=PURGE_TIME_S)
     if any(purged.counts.values()) or not purged.is_finished:
         log.info("old rows deleted", is_finished=purged.is_finished, **purged.counts)
 

@@ -164,6 +164,16 @@ class Settings(BaseSettings):
 
     history_retention_days: int = Field(30, ge=1, le=3650, description="How long history and attempts are kept, days")
     dead_letter_retention_days: int = Field(90, ge=1, le=3650, description="How long dead letters are kept, days")
+    email_retention_days: int = Field(
+        90, ge=1, le=3650, description="How long rows of sent and refused mails are kept, days"
+    )
+    report_retention_days: int = Field(90, ge=1, le=3650, description="How long reports and their files are kept, days")
+    payment_event_retention_days: int = Field(
+        365, ge=1, le=3650, description="How long webhooks' announcements are kept, days"
+    )
+    idempotency_retention_days: int = Field(
+        7, ge=1, le=3650, description="How long the API's answers are kept for a repeated Idempotency-Key, days"
+    )
 
     @field_validator("database_url")
     @classmethod

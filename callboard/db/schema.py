@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 #: The revision this code was written for; a test holds it equal to the newest file in migrations/versions.
-REVISION = "0006"
+REVISION = "0007"
 MIGRATIONS_DIR = Path(__file__).parent / "migrations"
 
 

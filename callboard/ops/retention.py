@@ -1,6 +1,7 @@
 """Deleting what has outlived its time, in batches of their own transactions, so that nobody waits for it.
 
-The audit log is kept for good. Attempts go with their message: those of one that waits, runs or is dead are kept.
+docs/retention.md lists every table with how long its rows are kept, and is tested against the catalogue. What belongs
+to a message that waits, runs or is dead is kept with it: its attempts, its mail, its report.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import psycopg2
 
 from callboard.db import Pool, sql
+from callboard.errors import PermanentError, TemporaryError
 from callboard.log import get_logger
 
 log = get_logger(__name__)
@@ -26,10 +29,9 @@ BATCH_TIMEOUT_S = 3
 FOUND_MAX = 100_000
 LOOK_TIMEOUT_S = 60
 
-#: Tables whose old rows are found in one pass first: their index is a BRIN, which knows no order.
-FOUND_FIRST = ("message_history", "attempts")
-#: Tables whose index leads to the oldest rows.
-BY_HISTORY = ("worker_history", "throughput", "schedules")
+#: Reports of one look: the files of each are removed before its row is.
+REPORTS_MAX = 100
+
 _TOO_BUSY = (
     psycopg2.errors.QueryCanceled,
     psycopg2.errors.LockNotAvailable,
@@ -39,6 +41,22 @@ _TOO_BUSY = (
 
 class _TimeIsUp(Exception):
     """The rest is for the next call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """How many days rows are kept.
+
+    history counts for history, attempts, ended workers, throughput and schedules that nobody declares any more,
+    dead_letters for dead letters and their attempts.
+    """
+
+    history: int
+    dead_letters: int
+    emails: int
+    reports: int
+    payment_events: int
+    idempotency_keys: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,32 +78,45 @@ class _Run:
 
 def purge_expired(
     pool: Pool,
+    days: Days,
     *,
-    history_days: int,
-    dead_letter_days: int,
+    remove_files: Callable[[str], None],
     time_s: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> Purged:
     """Delete what is older than so many days, for time_s at the most; what is left is for the next call.
 
-    history_days counts for history, attempts, ended workers, throughput and schedules that nobody declares any more,
-    dead_letter_days for dead letters and their attempts. Raises: DatabaseUnavailable.
+    remove_files(report_id) removes the files of a report, before its row goes. Raises: DatabaseUnavailable.
     """
     run = _Run(pool, clock() + time_s, clock)
-    purges = [("dead_letters", dead_letter_days, _purge_in_order)]
-    purges += [(table, history_days, _purge_found) for table in FOUND_FIRST]
-    purges += [(table, history_days, _purge_in_order) for table in BY_HISTORY]
     is_finished = True
-    for table, days, purge in purges:
+    for table, kept_days, purge in _purges(days, remove_files):
         run.batch_max = BATCH_MAX
         try:
-            purge(run, table, days)
+            purge(run, table, kept_days)
         except _TimeIsUp:
             is_finished = False
-        except _TOO_BUSY as error:
+        except (*_TOO_BUSY, TemporaryError, PermanentError) as error:
             log.warning("old rows were not deleted; tried again later", table=table, error=str(error).strip())
             is_finished = False
     return Purged(run.counts, is_finished)
+
+
+def _purges(days: Days, remove_files: Callable[[str], None]) -> list[tuple[str, int, Callable[[_Run, str, int], None]]]:
+    return [
+        # Before what is kept with a dead letter.
+        ("dead_letters", days.dead_letters, _purge_in_order),
+        # Their index is a BRIN, which knows no order: old rows are found in one pass first.
+        ("message_history", days.history, _purge_found),
+        ("attempts", days.history, _purge_found),
+        ("worker_history", days.history, _purge_in_order),
+        ("throughput", days.history, _purge_in_order),
+        ("schedules", days.history, _purge_in_order),
+        ("emails", days.emails, _purge_in_order),
+        ("payment_events", days.payment_events, _purge_in_order),
+        ("idempotency_keys", days.idempotency_keys, _purge_in_order),
+        ("reports", days.reports, partial(_purge_with_files, remove_files)),
+    ]
 
 
 def _purge_found(run: _Run, table: str, days: int) -> None:
@@ -104,6 +135,29 @@ def _purge_in_order(run: _Run, table: str, days: int) -> None:
         before = run.counts.get(table, 0)
         limit = _in_time(run, table, {"days": days})
         deleted = run.counts[table] - before
+
+
+def _purge_with_files(remove_files: Callable[[str], None], run: _Run, table: str, days: int) -> None:
+    """Remove the files first: a row without files is found again, files without a row by nobody."""
+    while report_ids := _expired(run, table, days):
+        removed: list[str] = []
+        try:
+            for report_id in report_ids:
+                if run.clock() >= run.until:
+                    raise _TimeIsUp
+                remove_files(report_id)
+                removed.append(report_id)
+        finally:
+            if removed:
+                _delete(run, table, {"report_ids": removed})
+
+
+def _expired(run: _Run, table: str, days: int) -> list[str]:
+    if run.clock() >= run.until:
+        raise _TimeIsUp
+    with run.pool.cursor() as cursor:
+        cursor.execute(sql(f"retention/find_{table}"), {"days": days, "limit": REPORTS_MAX})
+        return [report_id for (report_id,) in cursor.fetchall()]
 
 
 def _find(run: _Run, table: str, days: int) -> list[str]:
@@ -125,13 +179,17 @@ def _in_time(run: _Run, table: str, parameters: dict[str, Any]) -> int:
             raise _TimeIsUp
         batch = {**parameters, "limit": run.batch_max, "places": parameters.get("places", [])[: run.batch_max]}
         try:
-            with run.pool.cursor() as cursor:
-                cursor.execute(f"SET LOCAL statement_timeout = '{BATCH_TIMEOUT_S}s'; SET LOCAL lock_timeout = '1s'")
-                cursor.execute(sql(f"retention/purge_{table}"), batch)
-                run.counts[table] = run.counts.get(table, 0) + int(cursor.fetchone()[0])
+            _delete(run, table, batch)
         except _TOO_BUSY:
             if run.batch_max == BATCH_MIN:
                 raise
             run.batch_max = max(run.batch_max // 4, BATCH_MIN)
         else:
             return run.batch_max
+
+
+def _delete(run: _Run, table: str, parameters: dict[str, Any]) -> None:
+    with run.pool.cursor() as cursor:
+        cursor.execute(f"SET LOCAL statement_timeout = '{BATCH_TIMEOUT_S}s'; SET LOCAL lock_timeout = '1s'")
+        cursor.execute(sql(f"retention/purge_{table}"), parameters)
+        run.counts[table] = run.counts.get(table, 0) + int(cursor.fetchone()[0])

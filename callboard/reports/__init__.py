@@ -23,7 +23,7 @@ from callboard.reports.lifecycle import (
 )
 from callboard.reports.links import VALID_FOR, check_signature, report_link
 from callboard.reports.rendering import render
-from callboard.reports.storage import StoredFile, fetch, probe, store
+from callboard.reports.storage import StoredFile, fetch, probe, remove_files, store
 
 __all__ = [
     "VALID_FOR",
@@ -44,6 +44,7 @@ __all__ = [
     "finish_report",
     "prepare_report",
     "probe",
+    "remove_files",
     "render",
     "report_link",
     "request_report",

@@ -80,6 +80,17 @@ def fetch(storage_url: str, path: str) -> bytes:
         return content
 
 
+def remove_files(storage_url: str, folder: str) -> None:
+    """Remove a folder with all of its files; one that is not there is no error.
+
+    Raises: StorageUnavailable, StorageMisconfigured.
+    """
+    with _storage(storage_url) as (file_system, base):
+        target = _target(base, folder, is_local=_is_local(storage_url))
+        with contextlib.suppress(FileNotFoundError):
+            file_system.rm(target, recursive=True)
+
+
 def probe(storage_url: str) -> None:
     """Write a small file, read it, and remove it.
 

@@ -44,6 +44,47 @@ class Rows:
         self.insert("callboard.attempts", message_id=message_id, **values)
         return message_id
 
+    def email(self, days: float, message_id: str | None = None, **columns: Any) -> str:
+        message_id = message_id or str(uuid.uuid4())
+        text = {
+            "template": "welcome",
+            "recipient": "ann@mail.example",
+            "subject": "Welcome",
+            "message_id_header": "<1@a>",
+        }
+        values = {**text, "state": "sending", "created_at": days_ago(days), "tried_since": days_ago(days), **columns}
+        self.insert("callboard.emails", message_id=message_id, **values)
+        return message_id
+
+    def report(self, days: float, report_id: str | None = None, **columns: Any) -> str:
+        report_id, at = report_id or str(uuid.uuid4()), days_ago(days)
+        values = {
+            "state": "ready",
+            "kind": "receipt",
+            "formats": ["pdf"],
+            "created_at": at,
+            "finished_at": at,
+            **columns,
+        }
+        self.insert("callboard.reports", report_id=report_id, **values)
+        return report_id
+
+    def payment(self, days: float, **columns: Any) -> str:
+        payment_id = str(uuid.uuid4())
+        values = {"order_id": "A-1", "amount": 1, "currency": "RUB", "return_url": "https://shop.example", **columns}
+        self.insert(
+            "callboard.payments",
+            payment_id=payment_id,
+            idempotence_key=payment_id,
+            created_at=days_ago(days),
+            **values,
+        )
+        return payment_id
+
+    def idempotency_key(self, key: str, days: float, payment_id: str, **columns: Any) -> None:
+        values = {"request_sha256": "0", "payment_id": payment_id, "created_at": days_ago(days), **columns}
+        self.insert("callboard.idempotency_keys", key=key, **values)
+
     def queued(self, **columns: Any) -> str:
         message_id = str(uuid.uuid4())
         values = {"queue_name": "jobs", "message": '{"actor_name": "job"}', **columns}

@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import itertools
 import uuid
+from functools import partial
 
 import psycopg2
 import pytest
 
 from callboard.db import Pool, connect, sql
 from callboard.ops import retention
-from callboard.ops.retention import purge_expired
+from callboard.ops.retention import Days, purge_expired
+from callboard.reports import StorageUnavailable, remove_files, store
 from tests.postgres.broker.fake_workers import Workers, opened
 from tests.postgres.ops.rows import Rows, days_ago
 
-DAYS = {"history_days": 30, "dead_letter_days": 90}
+DAYS = Days(history=30, dead_letters=90, emails=60, reports=45, payment_events=365, idempotency_keys=7)
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def pool(each_database_url):
 
 @pytest.fixture
 def purge(pool):
-    return lambda **options: purge_expired(pool, **{**DAYS, "time_s": 60, **options})
+    return lambda **options: purge_expired(pool, DAYS, **{"remove_files": lambda _id: None, "time_s": 60, **options})
 
 
 @pytest.fixture
@@ -201,3 +203,73 @@ def test_a_batch_that_is_still_open_keeps_no_worker_from_claiming(rows, db, each
         db("SET lock_timeout = '100ms'")
         (claimed,) = workers.claimed(workers.register())
         assert str(claimed[0]) == message_id
+
+
+def test_a_mail_goes_when_its_time_is_over_unless_its_message_may_still_run(rows, db, purge):
+    gone = rows.email(60.01)
+    kept = {rows.email(59.99), rows.email(61, rows.queued()), rows.email(61, rows.dead(61), state="refused")}
+    assert purge().counts["emails"] == 1
+    assert rows.ids("emails") == kept
+    assert gone not in kept
+
+
+def test_an_answer_that_is_being_written_is_kept(rows, db, purge):
+    payment_id = rows.payment(8)
+    rows.idempotency_key("answered", 7.01, payment_id)
+    rows.idempotency_key("young", 6.99, payment_id)
+    rows.idempotency_key("locked", 8, payment_id, locked_until=days_ago(-1))
+    assert purge().counts["idempotency_keys"] == 1
+    assert db("SELECT key FROM callboard.idempotency_keys ORDER BY 1") == [("locked",), ("young",)]
+    assert db("SELECT count(*) FROM callboard.payments") == [(1,)]
+
+
+def test_a_report_goes_with_all_files_in_its_folder_and_no_others(rows, purge, tmp_path):
+    # Given an old report, with the files of two attempts, a young one, and a file that is not ours
+    old, young = rows.report(45.01), rows.report(44.99)
+    url = f"file://{tmp_path}"
+    for path in (f"{old}/register-1.pdf", f"{old}/register-2.pdf", f"{young}/register-1.pdf", "other.txt"):
+        store(url, path, b"content")
+    # When it is purged
+    purged = purge(remove_files=partial(remove_files, url))
+    # Then it is gone with both files
+    assert purged.counts["reports"] == 1 and purged.is_finished
+    assert sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()) == [
+        f"{young}/register-1.pdf",
+        "other.txt",
+    ]
+
+
+def test_reports_of_a_message_that_may_still_run_are_kept(rows, db, purge):
+    kept = {rows.report(46, rows.queued()), rows.report(46, rows.dead(46), state="failed")}
+    purge()
+    assert {row[0] for row in db("SELECT report_id::text FROM callboard.reports")} == kept
+
+
+def test_while_the_storage_refuses_reports_stay_and_all_else_goes(rows, db, purge):
+    # Given a storage that takes away one report's files and then fails
+    rows.report(47)
+    kept = rows.report(46)
+    rows.history(31)
+    refused = []
+
+    def remove(report_id):
+        if report_id == kept:
+            refused.append(report_id)
+            raise StorageUnavailable("The storage did not take the call.")
+
+    # When purged
+    purged = purge(remove_files=remove)
+    # Then the row whose files are gone went too, the other one stays, and nothing else waited
+    assert not purged.is_finished and refused == [kept]
+    assert db("SELECT report_id::text FROM callboard.reports") == [(kept,)]
+    assert purged.counts["message_history"] == 1
+    # And the next time it goes
+    assert purge().counts["reports"] == 1
+
+
+def test_a_report_is_removed_again_when_the_process_died_between_files_and_row(rows, purge, tmp_path):
+    report_id = rows.report(46)
+    url = f"file://{tmp_path}"
+    store(url, f"{report_id}/receipt.pdf", b"content")
+    remove_files(url, report_id)
+    assert purge(remove_files=partial(remove_files, url)).counts["reports"] == 1

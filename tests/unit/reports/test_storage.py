@@ -21,6 +21,7 @@ from callboard.reports import (
     StoredFileDiffers,
     fetch,
     probe,
+    remove_files,
     storage,
     store,
 )
@@ -118,6 +119,23 @@ def test_a_symbolic_link_does_not_lead_out_either(folder, tmp_path):
         fetch(folder, "out/passwd")
 
 
+def test_a_folder_is_removed_with_all_files_and_nothing_beside_it(folder, tmp_path):
+    for path in ("id/register.pdf", "id/register.csv", "id-2/register.pdf"):
+        store(folder, path, b"content")
+    remove_files(folder, "id")
+    remove_files(folder, "id")
+    assert files_in(tmp_path / "reports") == ["id-2/register.pdf"]
+
+
+@pytest.mark.parametrize("path", ["", ".", "..", "/", "../other", "id/../.."])
+def test_nothing_outside_of_the_storage_and_never_all_of_it_is_removed(folder, tmp_path, path):
+    store(folder, "id/register.pdf", b"content")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(PermanentError, match="stays inside the storage"):
+        remove_files(folder, path)
+    assert files_in(tmp_path) == ["reports/id/register.pdf"] and (tmp_path / "other").is_dir()
+
+
 def test_a_missing_file_is_named(folder):
     with pytest.raises(NotFound, match=r"id/a\.pdf is not in file://"):
         fetch(folder, "id/a.pdf")
@@ -202,6 +220,16 @@ def test_s3_keeps_files_too(s3, s3_server):
         fetch(url, "id/b.pdf")
     keys = boto3.client("s3").list_objects_v2(Bucket="kept")["Contents"]
     assert [key["Key"] for key in keys] == ["reports/id/a.pdf"]
+
+
+def test_s3_gives_up_a_report_with_all_files_and_nothing_beside_it(s3, s3_server):
+    url = s3(s3_server, "emptied")
+    for path in ("id/register.pdf", "id/register.csv", "id-2/register.pdf"):
+        store(url, path, b"content")
+    remove_files(url, "id")
+    remove_files(url, "id")
+    keys = boto3.client("s3").list_objects_v2(Bucket="emptied")["Contents"]
+    assert [key["Key"] for key in keys] == ["reports/id-2/register.pdf"]
 
 
 def test_a_missing_bucket_is_misconfigured(s3, s3_server):

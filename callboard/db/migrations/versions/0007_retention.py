@@ -1,0 +1,10 @@
+"""Indexes by which old announcements and answers are found."""
+
+from callboard.db.migrations.plain_sql import run_file
+
+revision = "0007"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    run_file("0007_retention")
