@@ -31,6 +31,8 @@ IN_PROGRESS = Gauge("callboard_in_progress", "Messages that run now.", ["queue"]
 LEASES_LOST = Counter(
     "callboard_leases_lost_total", "Verdicts that came after their lease had passed to another worker.", ["queue"]
 )
+#: How a worker was lost: its lock was free, its heartbeat was overdue, its row was gone.
+RESCUE_CAUSES = ("died", "silent", "unknown")
 RESCUED = Counter("callboard_rescued_total", "Messages taken back from workers that were lost.", ["queue", "cause"])
 
 
