@@ -17,6 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from callboard.plain_text import plain, plain_json
+
 #: Returns this thread's fields: most messages log no line, and making the fields for each would cost more than that.
 _context: ContextVar[Callable[[], Mapping[str, Any]]] = ContextVar("callboard_log_context", default=dict)
 
@@ -99,10 +101,10 @@ def configure_logging(level: str = "info", log_format: str | None = None, folder
     import structlog
 
     is_json = (log_format or ("console" if sys.stderr.isatty() else "json")) == "json"
-    renderer: Any = (
-        structlog.processors.JSONRenderer(ensure_ascii=False)
+    renderers: list[Any] = (
+        [structlog.processors.JSONRenderer(ensure_ascii=False), lambda _logger, _method, line: plain_json(line)]
         if is_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else [_make_plain, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     )
     chain: list[Any] = [
         _add_fields,
@@ -118,7 +120,7 @@ def configure_logging(level: str = "info", log_format: str | None = None, folder
             # As plain text on every format: a traceback that shows local variables shows secrets.
             structlog.processors.format_exc_info,
             _mask,
-            renderer,
+            *renderers,
         ],
     )
     handlers = [logging.StreamHandler(sys.stderr)] if folder is None else _files(folder)
@@ -164,6 +166,14 @@ def _mask(_logger: Any, _method: str, event: Event) -> Event:
     for key, value in event.items():
         if isinstance(value, str) and "@" in value:
             event[key] = mask_addresses(value)
+    return event
+
+
+def _make_plain(_logger: Any, _method: str, event: Event) -> Event:
+    """Keep what strangers sent from steering the terminal, or from making lines that nobody logged."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = plain(value, keeps_lines=key == "exception")
     return event
 
 

@@ -1,5 +1,10 @@
 """`callboard …`: one command for developers and operators."""
 
-from callboard.cli.main import app, main
+try:
+    from callboard.cli.main import app, main
+except ModuleNotFoundError as error:
+    from callboard.cli.base_install import refusal
+
+    main = refusal(error)
 
 __all__ = ["app", "main"]

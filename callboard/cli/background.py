@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import typer
 
-from callboard.cli.output import Form, ago, count, note, show, size
+from callboard.cli.output import Form, ago, count, note, say, show, size
 from callboard.cli.serving import MaxJobs, MaxRss, MaxTime, Modules, Queues
 from callboard.ops.background import BackgroundWorker
+from callboard.ops.wording import command
 
 #: What the end of a worker takes beyond the grace of what it runs, s.
 STOP_MARGIN_S = 15
@@ -59,12 +61,13 @@ def logs(
     # Before the last lines are read, so that none is missed in between.
     tail = log_files.follow(folder) if follow else iter(())
     for line in log_files.recent(folder, lines):
-        print(line, flush=follow)
+        say(line)
     if not folder.exists():
         note(f"There are no logs in {folder}/ yet. They come with: callboard start")
     try:
         for line in tail:
-            print(line, flush=True)
+            say(line)
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return
 
@@ -120,8 +123,7 @@ def _stop() -> bool:
 
 
 def _name(worker: BackgroundWorker) -> str:
-    words = " ".join(("callboard work", *worker.arguments))
-    return f"{words} (pid {worker.pid})"
+    return f"{command('work', *worker.arguments)} (pid {worker.pid})"
 
 
 def _is_container() -> bool:

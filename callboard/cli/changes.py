@@ -41,7 +41,7 @@ def approve(count: int, what: str, *, yes: bool, dry_run: bool) -> bool:
     if not sys.stdin.isatty():
         raise InvalidRequest(f"{count} {what}. Nobody is at the terminal to confirm that; say --yes.")
     # Not typer.confirm(): it writes to stdout, which is for data.
-    print(f"{count} {what}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    note(f"{count} {what}. Go on? [y/N] ", end="")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise CallboardError("Nothing was changed.")
     return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from callboard.cli.output import note
+from callboard.cli.output import note, say, say_lines
 
 app = typer.Typer(help="The database's schema: bring it up to date, look at it, print its SQL.", no_args_is_help=True)
 
@@ -25,7 +25,7 @@ def current() -> None:
     from callboard.db import schema
 
     with get_pool().connection() as connection:
-        print(schema.current_revision(connection) or "none")
+        say(schema.current_revision(connection) or "none")
 
 
 @app.command()
@@ -35,7 +35,7 @@ def sql(
     """Print the SQL that upgrade would run."""
     from callboard.db import schema
 
-    print(schema.upgrade_sql(from_revision))
+    say_lines(schema.upgrade_sql(from_revision))
 
 
 @app.command()

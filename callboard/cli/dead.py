@@ -19,7 +19,7 @@ from callboard.cli.dead_options import (
     transaction,
 )
 from callboard.cli.dead_tables import print_groups, print_letters, print_story
-from callboard.cli.output import Form, note, nothing, print_json
+from callboard.cli.output import Form, note, nothing, print_json, say, say_ids
 from callboard.ops import dead_letters
 from callboard.ops.dead_filter import DeadFilter, parse_ids
 
@@ -55,7 +55,7 @@ def show_list(which: DeadFilter, limit: int, output: Form) -> None:
     if not letters:
         raise nothing(f"No dead letters {which}".strip() + ".", output)
     if output is Form.IDS:
-        print("\n".join(letter.message_id for letter in letters))
+        say_ids(letter.message_id for letter in letters)
     elif output is Form.JSON:
         print_json([dataclasses.asdict(letter) for letter in letters])
     else:
@@ -84,7 +84,7 @@ def groups(
     if not found:
         raise nothing(f"No dead letters {which}".strip() + ".", output)
     if output is Form.IDS:
-        print("\n".join(cause.fingerprint for cause in found))
+        say_ids(cause.fingerprint for cause in found)
     elif output is Form.JSON:
         print_json([dataclasses.asdict(cause) for cause in found])
     else:
@@ -102,7 +102,7 @@ def show_one(id_: str, output: Form) -> None:
     with transaction() as cursor:
         story = dead_letters.show_dead(cursor, message_id)
     if output is Form.IDS:
-        print(message_id)
+        say(message_id)
     elif output is Form.JSON:
         print_json(dataclasses.asdict(story))
     else:

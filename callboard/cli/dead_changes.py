@@ -22,7 +22,7 @@ from callboard.cli.dead_options import (
     dead_filter,
     transaction,
 )
-from callboard.cli.output import Form, note, print_json
+from callboard.cli.output import Form, note, print_json, say_ids
 from callboard.errors import CallboardError, InvalidRequest, NotFound
 from callboard.ops.canary import End, retry_by_canary
 from callboard.ops.dead_changes import Changed, discard_dead, purge_dead, retry_dead
@@ -76,7 +76,8 @@ def retry(
     if edit != Edit():
         retry_one(which, edit, reason, is_alone=not canary and not all_, dry_run=dry_run, output=output)
         return
-    is_named = which == DeadFilter(ids=which.ids) and not canary
+    # Without ids it would be all of them.
+    is_named = which.ids is not None and which == DeadFilter(ids=which.ids) and not canary
     count = choose(which, "will be put back", is_all=all_, yes=yes or is_named, dry_run=dry_run, output=output)
     if count and canary:
         retry_with_care(which, count, wait_s, reason, output)
@@ -198,7 +199,7 @@ def report(changed: Changed, done: str, output: Form, *, is_named: bool = False,
     if output is Form.JSON:
         print_json(dataclasses.asdict(changed))
     elif (output is Form.IDS or is_named) and changed.message_ids:
-        print("\n".join(changed.message_ids))
+        say_ids(changed.message_ids)
     note(f"{changed.count} {done}.")
     kept: list[str] = [f"{letter}." for letter in changed.held[:SAID_MAX]]
     if len(changed.held) > SAID_MAX:

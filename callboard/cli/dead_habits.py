@@ -19,7 +19,7 @@ OUTPUT = typer.Option(Form.TABLE, "--output", "-o", help="table, json or ids")
 
 def failed(
     *,
-    id_: Annotated[str | None, typer.Argument(metavar="[ID]", help="Id of the message to show.")] = None,
+    id_: Annotated[str | None, typer.Argument(metavar="ID", help="Id of the message to show.")] = None,
     queue: Queue = None,
     limit: int = typer.Option(50, min=1, max=100_000, help="Most rows"),
     output: Form = OUTPUT,
@@ -33,7 +33,7 @@ def failed(
 
 def retry(
     *,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...|all]", help="Ids of messages, or all.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID|all", help="Ids of messages, or all.")] = None,
     queue: Queue = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -51,7 +51,7 @@ def retry(
 
 def forget(
     *,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of messages; - reads them from stdin.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids of messages; - reads them from stdin.")],
     yes: Yes = False,
     dry_run: DryRun = False,
     reason: Reason = None,

@@ -15,7 +15,7 @@ from callboard.ops.moments import check_order, parse_past
 #: A filter on arguments reads every message, and a batch writes hundreds, s.
 TIMEOUT_S = 60.0
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of messages; - reads them from stdin.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of messages; - reads them from stdin.")]
 Queue = Annotated[str | None, typer.Option("--queue", help="Only of this queue.")]
 Actor = Annotated[str | None, typer.Option("--actor", help="Only of this actor.")]
 DIED_OF = f"Only with this reason: {', '.join(REASONS)}."

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.text import Text
 
-from callboard.cli.output import ago, duration, run_time
+from callboard.cli.output import ago, duration, run_time, say, say_lines, styled
 from callboard.ops.dead_letters import PARTS, Attempt, DeadGroup, DeadLetter, DeadStory
 from callboard.ops.wording import elapsed_s, moment
+from callboard.plain_text import plain
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 #: Width where stdout is no terminal, characters; and from which on there is room for the queue.
@@ -31,8 +31,8 @@ def print_letters(letters: Sequence[DeadLetter]) -> None:
     columns: dict[str, list[str]] = {
         "id": [letter.message_id for letter in letters],
         "  died": [f"{ago(letter.died_at):>6}" for letter in letters],
-        "queue": [letter.queue_name for letter in letters],
-        "actor": [letter.actor_name or "" for letter in letters],
+        "queue": [plain(letter.queue_name) for letter in letters],
+        "actor": [plain(letter.actor_name or "") for letter in letters],
         "reason": [letter.reason for letter in letters],
     }
     if console.width < WIDE:
@@ -61,7 +61,7 @@ def print_groups(groups: Sequence[DeadGroup]) -> None:
 def print_story(story: DeadStory) -> None:
     """Print all that is kept, as plain text: what is long stays whole."""
     letter = story.letter
-    _print(f"{letter.message_id}  {letter.actor_name} in {letter.queue_name}")
+    say(f"{letter.message_id}  {letter.actor_name} in {letter.queue_name}")
     facts = {
         "reason": letter.reason,
         "cause": "  ".join(filter(None, [letter.fingerprint, letter.error_place])),
@@ -74,23 +74,25 @@ def print_story(story: DeadStory) -> None:
     }
     for name, fact in facts.items():
         if fact:
-            _print(f"  {name:<13}{fact}")
-    print("\nmessage")
+            say(f"  {name:<13}{fact}")
+    say()
+    say("message")
     message = story.message
     if isinstance(message, dict):
         message = {name: message.get(name) for name in ("args", "kwargs", "options")}
-    _print(json.dumps(message, ensure_ascii=False, indent=2))
-    print("\nattempts")
+    say_lines(json.dumps(message, ensure_ascii=False, indent=2))
+    say()
+    say("attempts")
     shown = None
     for attempt in story.attempts:
-        _print(_attempt_line(attempt))
+        say(_attempt_line(attempt))
         if attempt.error_class:
-            _print(f"    {_error(attempt.error_class, attempt.error_message)}")
+            say(f"    {_error(attempt.error_class, attempt.error_message)}")
         if attempt.traceback and attempt.traceback != shown:
             shown = attempt.traceback
-            _print("\n".join(f"    {line}" for line in shown.splitlines()))
+            say_lines(shown, indent="    ")
         elif attempt.traceback:
-            print("    with the same traceback")
+            say("    with the same traceback")
 
 
 def _attempt_line(attempt: Attempt) -> str:
@@ -111,17 +113,8 @@ def _error(error_class: str | None, message: str | None) -> str:
     return ": ".join(filter(None, [error_class, first_line]))
 
 
-def _print(text: str) -> None:
-    print(_visible(text))
-
-
-def _visible(text: str) -> str:
-    """Show characters that would steer the terminal: an error's text comes from whoever answered."""
-    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
-
-
 def _print_line(console: Console, line: str, style: str = "") -> None:
-    console.print(Text(_visible(line.rstrip()), style=style), no_wrap=True, overflow="ellipsis", crop=True)
+    console.print(styled(line.rstrip(), style), no_wrap=True, overflow="ellipsis", crop=True)
 
 
 def _console() -> Console:

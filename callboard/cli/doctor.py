@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
-from callboard.cli.output import Form, note, show
+from callboard.cli.output import Form, note, show, styled
+from callboard.plain_text import plain
 
 if TYPE_CHECKING:
     from callboard.ops.findings import Finding
@@ -129,10 +131,10 @@ def _print(findings: list[Finding]) -> None:
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     for finding in findings:
         mark, colour = MARKS[finding.state]
-        console.print(f"[{colour}]{mark}[/] [bold]{finding.name:13}[/] ", end="")
-        console.print(finding.text, markup=False)
+        console.print(Text.assemble((mark, colour), " ", (f"{finding.name:13}", "bold"), " ", styled(finding.text)))
         if finding.advice:
-            console.print(_advice(finding.advice, console.width if sys.stdout.isatty() else None), markup=False)
+            advice = _advice(plain(finding.advice), console.width if sys.stdout.isatty() else None)
+            console.print(styled(advice, keeps_lines=True))
 
 
 def _advice(text: str, width: int | None) -> str:

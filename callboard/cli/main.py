@@ -6,7 +6,7 @@ import io
 import sys
 
 import psycopg2
-import typer
+import typer.main
 
 from callboard import __version__
 from callboard.cli import (
@@ -24,9 +24,10 @@ from callboard.cli import (
     serving,
     stats,
     status,
+    usage,
     workers,
 )
-from callboard.cli.output import note
+from callboard.cli.output import note, say
 from callboard.errors import CallboardError, ConfigurationError, InvalidRequest, NotFound
 from callboard.ops.refusals import refusal_text
 
@@ -70,7 +71,7 @@ app.command("start")(background.start)
 app.command("stop")(background.stop)
 app.command("restart")(background.restart)
 app.command("logs")(background.logs)
-app.command("list")(background.list_processes)
+app.command("processes")(background.list_processes)
 app.add_typer(database.app, name="db")
 app.command("status")(status.status)
 app.command("stats")(stats.stats)
@@ -97,7 +98,7 @@ app.command("test", hidden=True)(sending.send_test_email)
 @app.callback(invoke_without_command=True)
 def _root(version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True)) -> None:
     if version:
-        print(__version__)
+        say(__version__)
         raise typer.Exit
 
 
@@ -108,7 +109,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        sys.exit(usage.run(usage.name_arguments(typer.main.get_command(app)), sys.argv[1:]))
     except ConfigurationError as error:
         note(f"The configuration is wrong:\n{error}")
         sys.exit(EXIT_USAGE)

@@ -9,7 +9,7 @@ import typer
 
 from callboard.cli.changes import DryRun, Reason, Yes, approve, operator
 from callboard.cli.dead_options import Where, read_ids
-from callboard.cli.output import Form, ago, count, duration, is_wide, note, nothing, plain, print_json, show
+from callboard.cli.output import Form, ago, count, duration, is_wide, note, nothing, print_json, say, show
 from callboard.cli.stories import print_story
 from callboard.errors import InvalidRequest, NotFound
 from callboard.ops.message_ids import parse_message_ids
@@ -26,7 +26,7 @@ def message_id(text: str) -> str:
     return parse_message_ids([text])[0]
 
 
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of messages; - reads them from stdin.")]
+Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Ids of messages; - reads them from stdin.")]
 OUTPUT = typer.Option(Form.TABLE, "--output", "-o", help="table, json or ids")
 ID = typer.Argument(help="Id of the message", parser=message_id)
 
@@ -107,7 +107,7 @@ def show_(
     with get_pool().cursor() as cursor:
         story = message_stories.tell_story(cursor, id_)
     if output is Form.IDS:
-        print(story.record.message_id)
+        say(story.record.message_id)
     elif output is Form.JSON:
         print_json(story)
     else:
@@ -137,10 +137,10 @@ def explain(
     if output is Form.JSON:
         print_json({"message_id": id_, "code": found.code, "sentence": found.sentence, "advice": found.advice})
     elif output is Form.IDS:
-        print(id_)
+        say(id_)
     else:
-        print(plain(found.sentence))
-        print(found.advice)
+        say(found.sentence)
+        say(found.advice)
     if found.code in ("unknown", "forgotten"):
         raise typer.Exit(3)
 
@@ -159,7 +159,7 @@ def cancel(ids: Ids, yes: Yes = False, dry_run: DryRun = False, reason: Reason =
     with get_pool().cursor() as cursor:
         done = cancellations.cancel(cursor, ids, operator(reason))
     for id_ in (*done.discarded, *done.asked):
-        print(id_)
+        say(id_)
     if done.discarded:
         note(f"{len(done.discarded)} never run.")
     if done.asked:

@@ -1,12 +1,14 @@
-"""Printing: data on stdout as a table, as JSON or as ids; notes on stderr."""
+"""Printing: data on stdout as a table, as JSON or as ids; notes on stderr. No other module of the CLI prints.
+
+Whatever is printed may name what somebody sent, so all of it goes through plain().
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -17,9 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from callboard.errors import NotFound
-
-#: All but tab and line feed.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+from callboard.plain_text import plain, plain_json
 
 
 class Form(StrEnum):
@@ -30,9 +30,25 @@ class Form(StrEnum):
     IDS = "ids"
 
 
-def note(text: str) -> None:
-    """Tell the person something that is no data; it may name what somebody sent."""
-    print(plain(text), file=sys.stderr)
+def note(text: str, *, end: str = "\n") -> None:
+    """Tell the person something that is no data, on stderr."""
+    print(plain(text, keeps_lines=True), end=end, file=sys.stderr, flush=True)
+
+
+def say(text: str = "") -> None:
+    """Print a line of data; an id, a name, a figure."""
+    print(plain(text))
+
+
+def say_ids(ids: Iterable[str]) -> None:
+    for id_ in ids:
+        say(id_)
+
+
+def say_lines(text: str, *, indent: str = "") -> None:
+    """Print text that has lines of its own: a document of ours, or indented what somebody sent, as a traceback."""
+    for line in text.splitlines():
+        say(indent + line)
 
 
 def nothing(sentence: str, form: Form) -> NotFound:
@@ -48,7 +64,7 @@ def show(
     """Print dataclasses as a table of the named columns, as a JSON list of all fields, or as one id a line."""
     if form is Form.IDS:
         for row in rows:
-            print(id_of(row))
+            say(id_of(row))
     elif form is Form.JSON:
         print_json([dataclasses.asdict(row) for row in rows])
     else:
@@ -75,13 +91,23 @@ def _table(rows: Sequence[Any], columns: dict[str, Callable[[Any], str]]) -> Tab
         table.add_column(name, justify="right" if is_number else "left", overflow="fold", no_wrap=no_wrap)
     for row in rows:
         # As text: brackets in an error are no markup.
-        table.add_row(*(Text(plain(cell(row))) for cell in columns.values()))
+        table.add_row(*(Text(plain(cell(row), keeps_lines=name in FOLDED_COLUMNS)) for name, cell in columns.items()))
     return table
 
 
-def plain(text: str) -> str:
-    """Show control characters of stored text instead of sending them to the terminal, which obeys them."""
-    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+def facts(pairs: Iterable[tuple[str, str]]) -> Table:
+    """Return a table of names and what is to be said about each."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in pairs:
+        table.add_row(name, Text(plain(text, keeps_lines=True)))
+    return table
+
+
+def styled(text: str, style: str = "", *, keeps_lines: bool = False) -> Text:
+    """Return text for a console, in a style of ours."""
+    return Text(plain(text, keeps_lines=keeps_lines), style=style)
 
 
 def console() -> Console:
@@ -99,6 +125,8 @@ NUMBER_COLUMNS = frozenset(
 )
 MEBIBYTE = 1024 * 1024
 WHOLE_COLUMNS = frozenset({"id", "state", "moment", "when", "queue", "action", "name", "host"})
+#: Folded by us, into lines of their own.
+FOLDED_COLUMNS = frozenset({"queues"})
 #: Text of any length, which gets what is left of the line.
 FREE_COLUMNS = frozenset({"why", "runs"})
 #: No table is made for less, columns.
@@ -117,7 +145,7 @@ def is_narrow() -> bool:
 
 def print_json(value: Any) -> None:
     is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    print(json.dumps(value, default=_plain, ensure_ascii=not is_unicode, indent=2))
+    print(plain_json(json.dumps(value, default=_as_json, ensure_ascii=not is_unicode, indent=2)))
 
 
 def ago(moment: datetime | None) -> str:
@@ -157,7 +185,7 @@ def run_time(seconds: float | None) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s" if seconds < 10 else duration(seconds)  # noqa: PLR2004 - units
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Decimal):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from callboard.cli.changes import Reason, operator
-from callboard.cli.output import Form, ago, duration, note, nothing, show
+from callboard.cli.output import Form, ago, duration, note, nothing, say, show
+from callboard.plain_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,7 @@ def run(name: str = typer.Argument(help="Name of the schedule"), reason: Reason 
     from callboard.ops import schedules
 
     with get_pool().cursor() as cursor:
-        print(schedules.run_schedule(cursor, name, operator(reason)))
+        say(schedules.run_schedule(cursor, name, operator(reason)))
 
 
 @app.command("pause")
@@ -87,9 +88,9 @@ def resume(names: list[str] = NAMES, reason: Reason = None) -> None:
 def _print_changed(names: list[str], changed: list[str], otherwise: str) -> None:
     for name in dict.fromkeys(names):
         if name in changed:
-            print(name)
+            say(name)
         else:
-            note(f"{name} {otherwise}.")
+            note(f"{plain(name)} {otherwise}.")
 
 
 def _last(row: Schedule) -> str:

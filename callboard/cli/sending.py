@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import typer
 
-from callboard.cli.output import note
+from callboard.cli.output import note, say
 from callboard.errors import NotFound
 
 
@@ -34,7 +34,7 @@ def enqueue(
         )
     options = {name: value for name, value in (("priority", priority), ("dedupe_key", dedupe_key)) if value is not None}
     message = broker.actors[actor].send_with_options(kwargs=kwargs, delay=round(delay_s * 1000) or None, **options)
-    print(message.message_id)
+    say(message.message_id)
 
 
 def send_test_email(to: str = typer.Argument(help="Address that gets the mail")) -> None:
@@ -43,5 +43,5 @@ def send_test_email(to: str = typer.Argument(help="Address that gets the mail"))
 
     sent_at = datetime.now(UTC).isoformat(timespec="seconds")
     message = send_email.send(to=to, template="test", context={"sent_at": sent_at})
-    print(message.message_id)
+    say(message.message_id)
     note("Queued. A worker sends it; look at it with: callboard status")

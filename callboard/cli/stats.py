@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from callboard.cli.output import Form, count, duration, is_wide, print_table, run_time, show
+from callboard.cli.output import Form, count, duration, is_wide, print_table, run_time, show, styled
 from callboard.cli.queues import empty_in
 from callboard.errors import CallboardError, InvalidRequest
 from callboard.ops.queues import QueueView
@@ -79,7 +79,7 @@ def _head(watched_s: float, rows: list[QueueView], first: dict[str, QueueView], 
         f"  ready {_change(rows, first, 'ready')}  dead {_change(rows, first, 'dead')}",
         ("  q leaves", "dim"),
     )
-    return Group(line, Text(trouble, style="bold red") if trouble else Text(""))
+    return Group(line, styled(trouble, "bold red") if trouble else Text(""))
 
 
 def _change(rows: list[QueueView], first: dict[str, QueueView], name: str) -> str:
@@ -107,7 +107,7 @@ def _table(rows: list[QueueView], before: dict[str, QueueView], *, wide: bool) -
             needed = "" if row.workers_needed is None else count(row.workers_needed)
             pace = [duration(row.oldest_ready_s), *pace, run_time(row.mean_run_s), empty_in(row), needed]
             cells = [*ready, count(row.delayed), count(row.running), *pace, count(row.threads), *dead]
-        table.add_row(row.queue_name, *cells, style="dim" if row.pause else "")
+        table.add_row(styled(row.queue_name), *cells, style="dim" if row.pause else "")
     return table
 
 

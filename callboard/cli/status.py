@@ -6,10 +6,21 @@ import sys
 from collections.abc import Iterator
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from callboard.cli.output import Form, console, count, duration, is_narrow, print_json, print_table, show, size
+from callboard.cli.output import (
+    Form,
+    console,
+    count,
+    duration,
+    facts,
+    is_narrow,
+    print_json,
+    print_table,
+    say,
+    show,
+    size,
+    styled,
+)
 from callboard.errors import CallboardError
 from callboard.ops.condition import Level, Status
 from callboard.ops.wording import many
@@ -59,13 +70,8 @@ def _read() -> Status:
 
 
 def _print_facts(found: Status) -> None:
-    facts = Table(box=None, show_header=False, pad_edge=False)
-    facts.add_column(style="bold", no_wrap=True)
-    facts.add_column(overflow="fold")
-    for name, text in _facts(found):
-        facts.add_row(name, Text(text))
-    print_table(facts)
-    print()
+    print_table(facts(_facts(found)))
+    say()
 
 
 def _facts(found: Status) -> Iterator[tuple[str, str]]:
@@ -92,9 +98,9 @@ def _facts(found: Status) -> Iterator[tuple[str, str]]:
 def _print_verdict(found: Status) -> None:
     screen = console()
     screen.print()
-    screen.print(Text(found.level.value, style=f"bold {COLOURS[found.level]}"))
+    screen.print(styled(found.level.value, f"bold {COLOURS[found.level]}"))
     for reason in found.reasons:
-        line = Text.assemble((f"  {reason.sentence} ", COLOURS[reason.level]), (f"→ {reason.command}", "bold"))
+        line = styled(f"  {reason.sentence} ", COLOURS[reason.level]) + styled(f"→ {reason.command}", "bold")
         # A command that is broken in two cannot be copied.
         screen.print(line, soft_wrap=True)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from callboard.cli.output import console, plain, print_table, run_time
+from callboard.cli.output import console, facts, print_table, run_time, say_lines, styled
 from callboard.ops.message_stories import MessageRecord, MessageStory
 from callboard.ops.wording import elapsed_s, moment, span
 
@@ -16,22 +16,18 @@ from callboard.ops.wording import elapsed_s, moment, span
 def print_story(story: MessageStory, *, has_all_tracebacks: bool) -> None:
     """Print everything about a message: facts, arguments, runs, what operators did, and the last traceback."""
     screen = console()
-    facts = Table(box=None, show_header=False, pad_edge=False)
-    facts.add_column(style="bold", no_wrap=True)
-    facts.add_column(overflow="fold")
-    for name, text in _facts(story):
-        facts.add_row(name, Text(plain(text)))
-    print_table(facts)
+    print_table(facts(_facts(story)))
     if story.runs:
         screen.print()
         print_table(_runs(story))
     for change in story.changes:
         why = f": {change.reason}" if change.reason else ""
-        screen.print(Text(plain(f"\n{change.action} by {change.operator} at {moment(change.changed_at)}{why}")))
+        screen.print()
+        screen.print(styled(f"{change.action} by {change.operator} at {moment(change.changed_at)}{why}"))
     with_traceback = [run for run in story.runs if run.traceback]
     for run in with_traceback if has_all_tracebacks else with_traceback[-1:]:
         screen.print(Text(f"\nTraceback of attempt {run.attempt}{_generation(run.generation)}:", style="bold"))
-        print(plain(run.traceback or ""))
+        say_lines(run.traceback or "", indent="  ")
     if len(with_traceback) > 1 and not has_all_tracebacks:
         screen.print(Text(f"\n{len(with_traceback) - 1} earlier: --traceback", style="dim"))
 
@@ -85,5 +81,6 @@ def _runs(story: MessageStory) -> Table:
             run.worker or "",
             ": ".join(filter(None, parts)),
         )
-        table.add_row(*(Text(plain(cell)) for cell in cells))
+        # An error may have lines of its own; its cell keeps them together.
+        table.add_row(*(styled(cell, keeps_lines=True) for cell in cells))
     return table

@@ -8,6 +8,7 @@ import typer
 
 from callboard.cli.output import Form, ago, count, duration, is_narrow, is_wide, note, nothing, run_time, show, size
 from callboard.ops.workers import WorkerView
+from callboard.plain_text import plain
 
 #: Messages of a process that a table names.
 JOBS_SHOWN = 3
@@ -55,7 +56,8 @@ def workers(output: Form = typer.Option(Form.TABLE, "--output", "-o", help="tabl
 
 
 def _folded_queues(worker: WorkerView) -> str:
-    return fill(" ".join(worker.queues), QUEUES_WIDTH)
+    names = " ".join(plain(name) for name in worker.queues)
+    return fill(names, QUEUES_WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _jobs(worker: WorkerView) -> str:

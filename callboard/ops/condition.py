@@ -11,7 +11,7 @@ from typing import Any
 from callboard.db import schema, sql
 from callboard.ops.overview import STUCK_MAX
 from callboard.ops.queues import QueueView, list_queues
-from callboard.ops.wording import span
+from callboard.ops.wording import command, in_a_row, span, work_command
 from callboard.ops.workers import WorkerView, list_workers
 
 #: A queue that nobody serves is unhealthy when a message has been ready for this long; workers may be starting, s.
@@ -101,14 +101,15 @@ def _about_queues(queues: Sequence[QueueView]) -> Iterator[Reason]:
     unserved = [queue for queue in queues if queue.pause is None and queue.ready and not queue.workers]
     if unserved:
         is_late = any((queue.oldest_ready_s or 0) >= UNSERVED_AFTER_S for queue in unserved)
-        names, ready = ", ".join(queue.queue_name for queue in unserved), sum(queue.ready for queue in unserved)
+        names, ready = in_a_row(queue.queue_name for queue in unserved), sum(queue.ready for queue in unserved)
         text = f"No worker serves {names}; ready there: {ready:,} messages."
-        yield Reason(Level.UNHEALTHY if is_late else Level.WARNING, text, "callboard work")
+        start = work_command(queue.queue_name for queue in unserved)
+        yield Reason(Level.UNHEALTHY if is_late else Level.WARNING, text, start)
     for queue in queues:
         waited_s = queue.oldest_ready_s or 0
         if queue.pause is not None and (queue.ready or queue.delayed):
             text = f"Queue {queue.queue_name} is {queue.pause.text}. Waiting in it: {queue.ready + queue.delayed:,}."
-            yield Reason(Level.WARNING, text, f"callboard queues resume {queue.queue_name}")
+            yield Reason(Level.WARNING, text, command("queues", "resume", queue.queue_name))
         elif queue.pause is None and queue.workers and waited_s >= BEHIND_AFTER_S:
             text = f"Queue {queue.queue_name} falls behind: its oldest ready message has waited for {span(waited_s)}."
             yield Reason(Level.WARNING, text, "callboard queues list")
@@ -121,7 +122,7 @@ def _about_queues(queues: Sequence[QueueView]) -> Iterator[Reason]:
 def _about_workers(workers: Sequence[WorkerView]) -> Iterator[Reason]:
     suspects = [worker for worker in workers if worker.is_suspect]
     if suspects:
-        names = ", ".join(f"{worker.hostname}:{worker.pid}" for worker in suspects[:NAMES_MAX])
+        names = in_a_row(f"{worker.hostname}:{worker.pid}" for worker in suspects[:NAMES_MAX])
         more = f" and {len(suspects) - NAMES_MAX} more" if len(suspects) > NAMES_MAX else ""
         text = f"Workers that seem to be dead, frozen or cut off: {names}{more}."
         yield Reason(Level.WARNING, text, "callboard workers")

@@ -15,6 +15,8 @@ from callboard.db import sql
 from callboard.errors import InvalidRequest, NotFound
 from callboard.ops.json_paths import path_refusals
 from callboard.ops.message_ids import parse_message_ids
+from callboard.ops.wording import in_a_row
+from callboard.plain_text import plain
 
 REASONS = ("max_retries", "permanent", "expired", "lost_worker", "unknown_actor", "invalid")
 #: The group of the letters that died before causes were told apart.
@@ -94,7 +96,7 @@ class DeadFilter:
         words += [f"{name} {value:%Y-%m-%d %H:%M %Z}" for name in ("since", "until") if (value := getattr(self, name))]
         words += [f"where {self.where}"] if self.where else []
         words += ["with the ids given"] if self.ids is not None else []
-        return ", ".join(words)
+        return plain(", ".join(words))
 
 
 def parse_ids(texts: Iterable[str]) -> tuple[str, ...]:
@@ -152,7 +154,7 @@ def check_names(cursor: Any, which: DeadFilter) -> None:
         if name is None or name in known or name == UNKNOWN_GROUP:
             continue
         if kind == "group":
-            raise NotFound(f"No dead letter is of group {name}. List what there is with: callboard dead groups")
+            raise NotFound(f"No dead letter is of group {name!r}. List what there is with: callboard dead groups")
         raise NotFound(f"No {kind} is called {name!r}.{_meant(name, known)} {_listed(known, kind)}")
 
 
@@ -176,11 +178,11 @@ def _listed(known: list[str], kind: str) -> str:
     if not known:
         return f"There is no {kind} yet: no worker has registered one."
     more = f" and {len(known) - NAMES_SAID_MAX} more" if len(known) > NAMES_SAID_MAX else ""
-    return f"There are: {', '.join(known[:NAMES_SAID_MAX])}{more}."
+    return f"There are: {in_a_row(known[:NAMES_SAID_MAX])}{more}."
 
 
 def some_ids(ids: Iterable[str]) -> str:
     """Name the first few of many ids."""
     ids = list(ids)
     more = f" and {len(ids) - IDS_SAID_MAX} more" if len(ids) > IDS_SAID_MAX else ""
-    return f"{', '.join(ids[:IDS_SAID_MAX])}{more}"
+    return f"{in_a_row(ids[:IDS_SAID_MAX])}{more}"

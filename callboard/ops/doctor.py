@@ -13,6 +13,7 @@ from callboard.db import CALL_TIMEOUT_S, connect, deadline, schema, sql
 from callboard.ops.connections import read_budget
 from callboard.ops.findings import Finding, State, examine
 from callboard.ops.overview import BEAT_OVERDUE_S
+from callboard.ops.wording import in_a_row, work_command
 
 #: A transaction that is open for longer keeps vacuum from the queue, s.
 TRANSACTION_MAX_S = 60.0
@@ -182,8 +183,8 @@ def _workers(cursor: Any) -> Iterator[Finding]:
     if not alive:
         yield Finding("workers", State.WARNING, "No worker process runs.", "Start some: callboard work")
     elif unserved:
-        names = ", ".join(f"{queue} ({waiting} waiting)" for queue, waiting in unserved.items())
-        advice = "Start workers for them: callboard work, or with --queues."
+        names = in_a_row(f"{queue} ({waiting} waiting)" for queue, waiting in unserved.items())
+        advice = f"Start workers for them: {work_command(unserved)}. Those that run may leave them out by --queues."
         yield Finding("workers", State.WARNING, f"{alive} run, and none of them serves: {names}.", advice)
     else:
         yield Finding("workers", State.OK, f"{alive} worker processes serve every queue.")

@@ -19,7 +19,8 @@ from callboard.ops.message_stories import (
 )
 from callboard.ops.overview import BEAT_OVERDUE_S, Pause, pause_of
 from callboard.ops.pace import QueuePace, queue_pace
-from callboard.ops.wording import elapsed_s, many, moment, span
+from callboard.ops.wording import command, elapsed_s, many, moment, span, work_command
+from callboard.plain_text import plain
 
 #: A message that lost so many workers runs alone, as it may be what killed them.
 ALONE_AFTER_LOST = 2
@@ -170,8 +171,8 @@ def _paused(record: MessageRecord, around: Surroundings) -> Explanation | None:
         return None
     return Explanation(
         "paused",
-        f"Its queue {record.queue_name} is {around.pause.text}.",
-        f"When it may go on: callboard queues resume {record.queue_name}",
+        plain(f"Its queue {record.queue_name} is {around.pause.text}."),
+        "When it may go on: " + command("queues", "resume", record.queue_name),
     )
 
 
@@ -222,9 +223,9 @@ def _unserved(record: MessageRecord, around: Surroundings) -> Explanation | None
         return None
     return Explanation(
         "unserved",
-        f"No worker process serves its queue {record.queue_name}.",
-        "Start one: callboard work. If some run, their --queues leave this one out, or no module that they import has "
-        "an actor of it: callboard workers",
+        f"No worker process serves its queue {plain(record.queue_name)}.",
+        f"Start one: {work_command([record.queue_name])}. If some run, their --queues leave this one out, or no module "
+        "that they import has an actor of it: callboard workers",
     )
 
 

@@ -15,6 +15,7 @@ from callboard.errors import InvalidRequest, NotFound
 from callboard.log import mask_addresses
 from callboard.ops.json_paths import path_refusals
 from callboard.ops.queues import require_known
+from callboard.ops.wording import in_a_row
 
 #: How far back the newest messages are looked for, further and further until enough are found. Only the first where
 #: waiting ones are wanted too: each look at those costs as much as any other.
@@ -187,5 +188,5 @@ def _explain_nothing(cursor: Any, wanted: MessageFilter) -> None:
         cursor.execute(sql("ops/message_actors"))
         known = [row[0] for row in cursor.fetchall()]
         if wanted.actor_name not in known:
-            names = ", ".join(known) if known else "none has registered yet"
+            names = in_a_row(known) if known else "none has registered yet"
             raise NotFound(f"No worker knows an actor {wanted.actor_name!r}. Known actors: {names}.")

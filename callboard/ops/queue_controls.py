@@ -12,6 +12,7 @@ from callboard.errors import InvalidRequest, NotFound
 from callboard.ops import audit
 from callboard.ops.audit import Operator
 from callboard.ops.queues import require_known
+from callboard.ops.wording import in_a_row
 
 #: Messages that one transaction of a discard takes: half a second's worth.
 DISCARD_BATCH = 10_000
@@ -53,7 +54,7 @@ def resume_queues(cursor: Any, queue_names: list[str], operator: Operator) -> li
     resumed = [row[0] for row in cursor.fetchall()]
     if not resumed:
         require_known(cursor, names)
-        raise NotFound(f"Not paused: {', '.join(names)}. See which are with: callboard queues list")
+        raise NotFound(f"Not paused: {in_a_row(names)}. See which are with: callboard queues list")
     audit.record(cursor, operator, "queues resume", filter={"queues": names}, count=len(resumed))
     return resumed
 

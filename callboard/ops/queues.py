@@ -9,6 +9,7 @@ from callboard.db import sql
 from callboard.errors import NotFound
 from callboard.ops.overview import Pause, QueueFigures, Serving, queue_figures, serving
 from callboard.ops.pace import WINDOW_S, QueuePace, queue_pace
+from callboard.ops.wording import in_a_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def require_known(cursor: Any, queue_names: list[str]) -> None:
     known = known_queues(cursor)
     unknown = sorted(set(queue_names) - set(known))
     if unknown:
-        names = ", ".join(known) if known else "there are none yet"
+        names = in_a_row(known) if known else "there are none yet"
         raise NotFound(f"No queue is called {' or '.join(map(repr, unknown))}. Known queues: {names}.")
 
 

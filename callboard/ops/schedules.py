@@ -11,6 +11,7 @@ from callboard.db import sql
 from callboard.errors import Conflict, NotFound
 from callboard.ops import audit
 from callboard.ops.overview import BEAT_OVERDUE_S
+from callboard.ops.wording import in_a_row, work_command
 
 State = Literal["active", "paused", "not declared"]
 
@@ -56,11 +57,11 @@ def notes_on(schedules: Sequence[Schedule]) -> list[str]:
     for queue_name in sorted({each.queue_name for each in schedules if each.state == "active" and not each.is_served}):
         names = [each.name for each in schedules if each.queue_name == queue_name and each.state == "active"]
         notes.append(
-            f"No worker serves queue {queue_name!r}: what {', '.join(names)} sends waits there. "
-            f"Start one with: callboard work"
+            f"No worker serves queue {queue_name!r}: what {in_a_row(names)} sends waits there. "
+            f"Start one with: {work_command([queue_name])}"
         )
     if undeclared := [each.name for each in schedules if not each.is_declared]:
-        notes.append(f"No living worker declares {', '.join(undeclared)}: nothing is sent for it.")
+        notes.append(f"No living worker declares {in_a_row(undeclared)}: nothing is sent for it.")
     return notes
 
 
@@ -108,5 +109,5 @@ def _check_known(cursor: Any, names: Sequence[str]) -> None:
     known = [each.name for each in list_schedules(cursor)]
     unknown = [name for name in dict.fromkeys(names) if name not in known]
     if unknown:
-        are = f"There are: {', '.join(known)}." if known else "There are none: no worker has declared any yet."
+        are = f"There are: {in_a_row(known)}." if known else "There are none: no worker has declared any yet."
         raise NotFound(f"No schedule is named {', '.join(map(repr, unknown))}. {are}")

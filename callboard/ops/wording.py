@@ -1,8 +1,15 @@
-"""Moments and spans of time in sentences for people."""
+"""Moments, spans of time, names and commands in sentences for people."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
 from datetime import UTC, datetime
+
+from callboard.plain_text import plain
+
+#: The queues of Callboard's own actors, which every worker serves unless told otherwise.
+OWN_QUEUES = frozenset({"emails", "reports", "payments", "maintenance"})
 
 
 def span(seconds: float) -> str:
@@ -26,3 +33,19 @@ def many(count: int, noun: str) -> str:
 
 def elapsed_s(since: datetime, until: datetime | None = None) -> float:
     return ((until or datetime.now(UTC)) - since).total_seconds()
+
+
+def in_a_row(names: Iterable[str]) -> str:
+    """Say names one after the other; whoever sends a message may choose its queue's."""
+    return ", ".join(map(plain, names))
+
+
+def command(*words: str) -> str:
+    """Say a command of ours as a shell takes it: a name may hold blanks, or what a shell would run."""
+    return shlex.join(("callboard", *words))
+
+
+def work_command(queue_names: Iterable[str]) -> str:
+    """Say how workers of these queues are started: those of a team's own come with the team's module."""
+    modules = () if OWN_QUEUES.issuperset(queue_names) else ("their_module",)
+    return command("work", *modules)

@@ -1,4 +1,4 @@
-"""`callboard start`, `stop`, `restart`, `logs` and `list`: the old habits, with a real worker in the background."""
+"""`callboard start`, `stop`, `restart`, `logs` and `processes`: old habits, with a real worker in the background."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pid_of(shell):
 
 
 def listed(run):
-    return json.loads(run("list", "-o", "json").stdout)
+    return json.loads(run("processes", "-o", "json").stdout)
 
 
 def test_a_worker_is_started_looked_at_and_stopped(run, shell, jobs, db, wait_for_workers):
@@ -52,7 +52,7 @@ def test_a_worker_is_started_looked_at_and_stopped(run, shell, jobs, db, wait_fo
     assert {row["pid"] for row in rows[1:]} == workers and rows[0]["pid"] == pid_of(shell)
     assert all(row["rss_bytes"] > 10_000_000 for row in rows)
     wait_until(lambda: sum(row["messages_ended"] or 0 for row in listed(run)) == 1, 30, "the message counted")
-    assert "process" in run("list").stdout and " MB" in run("list").stdout
+    assert "process" in run("processes").stdout and " MB" in run("processes").stdout
     # And its logs tell of it
     assert '"message done"' in run("logs").stdout
     assert '"message done"' in (shell.folder / "logs" / "out.log").read_text()
@@ -68,7 +68,7 @@ def test_a_worker_is_started_looked_at_and_stopped(run, shell, jobs, db, wait_fo
     assert db("SELECT count(*) FROM callboard.message_history WHERE outcome = 'done'") == [(2,)]
     assert shell.left() == []
     assert "No background worker runs in this folder." in run("stop").stderr
-    assert run("list", "-o", "ids").stdout == ""
+    assert run("processes", "-o", "ids").stdout == ""
 
 
 def test_a_second_start_says_that_it_runs_already(run, shell, wait_for_workers):

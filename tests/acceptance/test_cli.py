@@ -21,7 +21,7 @@ COMMANDS = [
     ["stop"],
     ["restart"],
     ["logs"],
-    ["list"],
+    ["processes"],
     ["status"],
     ["stats"],
     ["size"],

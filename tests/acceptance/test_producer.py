@@ -181,3 +181,9 @@ def test_callboards_own_environment_has_the_middleware_package_itself():
         check=True,
     )
     assert done.stdout == "middleware\n"
+
+
+def test_the_command_says_what_to_install(producer):
+    ran = producer.run("import runpy, sys; sys.argv = ['callboard', 'status']; runpy.run_module('callboard.cli')")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "pip install 'callboard[service]'" in ran.stderr and "Traceback" not in ran.stderr

@@ -79,3 +79,25 @@ def test_bound_fields_stay_until_they_are_cleared(capsys):
     clear_log_context()
     get_logger("ours").info("two")
     assert ["queue" in line for line in lines(capsys)] == [True, False]
+
+
+HOSTILE = "q\x1b]0;owned\x07\x9b31m\u202egpj\u2028\r\nFORGED event=paid"
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_no_line_steers_a_terminal_or_forges_another(capsys, log_format):
+    # Given an event, a field and an error that strangers wrote
+    configure_logging(log_format=log_format)
+    log = get_logger("callboard.test")
+    log.warning(HOSTILE, queue=HOSTILE, names=[HOSTILE])
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError:
+        log.exception("actor failed")
+    written = capsys.readouterr().err
+    # Then nothing is written but text, and lines only where ours or a traceback's end
+    assert all(char.isprintable() or char == "\n" for char in written)
+    assert not any(line.startswith("FORGED") for line in written.split("\n")[: 1 if log_format == "console" else None])
+    if log_format == "json":
+        first, second = (json.loads(line) for line in written.splitlines())
+        assert first["queue"] == HOSTILE and HOSTILE.split("\r", maxsplit=1)[0] in second["exception"]

@@ -129,7 +129,7 @@ def test_a_filter_that_cannot_be_meant_is_refused(part, says):
         ({"queue": "emils"}, "No queue is called 'emils'. Did you mean 'emails'\\? There are: emails, jobs."),
         ({"queue": "x"}, "No queue is called 'x'. There are: emails, jobs."),
         ({"actor": "send_mail"}, "No actor is called 'send_mail'. Did you mean 'send_email'"),
-        ({"group": "ffffffffffff"}, "No dead letter is of group ffffffffffff.*callboard dead groups"),
+        ({"group": "ffffffffffff"}, "No dead letter is of group 'ffffffffffff'.*callboard dead groups"),
     ],
 )
 @pytest.mark.parametrize("look", [count_dead, list_dead, group_dead])

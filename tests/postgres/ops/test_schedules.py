@@ -62,7 +62,7 @@ def test_a_schedule_is_listed_with_when_what_and_where(cursor):
     assert (daily.state, daily.is_served, daily.last_slot_at, daily.last_state) == ("active", True, None, None)
     assert (tidy.name, tidy.is_served) == ("tidy", False)
     assert schedules.notes_on([daily, tidy]) == [
-        "No worker serves queue 'attic': what tidy sends waits there. Start one with: callboard work"
+        "No worker serves queue 'attic': what tidy sends waits there. Start one with: callboard work their_module"
     ]
 
 
