@@ -9,6 +9,16 @@ PEERS_READY := $(PEERS_VENV)/.ready
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
+# Install a lock file with a Python, counting the packages so that somebody who waits sees it go on. What pip warns of
+# goes through as it is; the pipe would hide its exit code.
+define install
+all=$$(grep -c '^[A-Za-z].*==' $(2)); status=$$(mktemp); \
+{ $(1) -m pip install --disable-pip-version-check --no-input --progress-bar off --require-hashes -r $(2); echo $$? > $$status; } | \
+	awk -v all=$$all '/^Collecting /{printf "\r  package %d of %d", ++n, all; fflush()} \
+	/^Installing collected/{printf "\r  %d packages are here; installing them …\n", n; fflush()} END{if (!n) print ""}'; \
+code=$$(cat $$status); rm -f $$status; exit $$code
+endef
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo dev test compat chaos bench check format ci deploy-check lock clean
 
@@ -21,7 +31,7 @@ $(READY): requirements-dev.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Callboard needs Python 3.11 or newer; none was found on PATH." >&2; exit 1; }
 	@echo "Setting up .venv (once; about a minute) …"
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module does not work here; on Debian it is the package python3-venv." >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(call install,$(BIN)/python,requirements-dev.lock)
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -47,7 +57,7 @@ bench: $(READY) $(PEERS_READY)  ## Measure ours and the peers side by side (ARGS
 $(PEERS_READY): benchmarks/requirements-peers.lock
 	@echo "Setting up .venv-peers for the other queues (once; about a minute) …"
 	@$(PYTHON) -m venv $(PEERS_VENV)
-	@$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements-peers.lock
+	@$(call install,$(PEERS_VENV)/bin/python,benchmarks/requirements-peers.lock)
 	@touch $@
 
 check: $(READY)  ## Lint, formatting, types, import layers

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 import dramatiq
 
 import actors
+from callboard.cli.habits import translated
 from callboard.mail.rendering import template_names
 from tests.unit.pages import DOCS, PAGE, PAGES, ROOT, commands, names_of, rows_of, text_of
 
@@ -20,7 +21,7 @@ def mentions_of_callboard(text: str) -> set[str]:
     found = set()
     for line in lines:
         found |= {
-            match.strip() for match in re.findall(r"(?<!-n )(?:^|(?<=[\s|/]))callboard((?: [a-z][a-z-]*)+)", line)
+            match.strip() for match in re.findall(r"(?<!-n )(?:^|(?<=[\s|/]))callboard((?: [a-z][a-z:-]*)+)", line)
         }
     return found
 
@@ -30,7 +31,7 @@ def test_every_command_on_a_page_exists(page):
     known = commands(has_aliases=True)
     groups = {name.split()[0] for name in known if " " in name}
     for mention in mentions_of_callboard(page.read_text(encoding="utf-8")):
-        words = mention.split()
+        words = translated(mention.split())
         is_group = len(words) == 1 and words[0] in groups
         assert is_group or words[0] in known or " ".join(words[:2]) in known, f"callboard {mention}"
 
@@ -134,3 +135,11 @@ def test_a_page_is_written_plainly(page):
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"\b(simply|easily|powerful|seamless\w*|robust|blazing\w*|awesome|just works)\b", text)
     assert text.startswith("# ")
+
+
+def test_the_readmes_figures_are_those_of_the_last_published_run():
+    report = text_of("docs/benchmarks.md").partition("<!-- report -->")[2]
+    [others] = re.findall(r"Why not one of the others\?.*?\n\n(.*?)\n\n", text_of("README.md"), re.DOTALL)
+    figures = re.findall(r"\d[\d,.]*\d", others)
+    assert len(figures) >= 5
+    assert [figure for figure in figures if f"| {figure} |" not in report] == []
