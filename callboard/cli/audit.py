@@ -41,10 +41,15 @@ def audit(
         "why": lambda change: change.reason or "",
     }
     if output is Form.TABLE and not is_wide():
-        del columns["via"], columns["of what"], columns["why"]
-        columns["of what: why"] = lambda change: ": ".join(filter(None, [_of_what(change), change.reason]))
-        columns["when"] = lambda change: f"{change.changed_at.astimezone(UTC):%m-%d %H:%M}"
+        narrow = {name: columns[name] for name in ("when", "who", "via", "action", "count")}
+        narrow["when"] = lambda change: f"{change.changed_at.astimezone(UTC):%m-%d %H:%M}"
+        show(changes, narrow, output, id_of=lambda change: str(change.audit_id), below=_what_and_why)
+        return
     show(changes, columns, output, id_of=lambda change: str(change.audit_id))
+
+
+def _what_and_why(change: Change) -> str:
+    return ": ".join(filter(None, [_of_what(change), change.reason]))
 
 
 def _of_what(change: Change) -> str:

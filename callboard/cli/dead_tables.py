@@ -26,36 +26,48 @@ def sparkline(counts: Sequence[int]) -> str:
 
 
 def print_letters(letters: Sequence[DeadLetter]) -> None:
-    """Print one line a letter; queue and reason where there is room for them, ids always whole."""
+    """Print one line a letter, ids always whole; on a narrow terminal a second one for its actor and error."""
     console = _console()
-    columns: dict[str, list[str]] = {
+    ids = {
         "id": [letter.message_id for letter in letters],
         "  died": [f"{ago(letter.died_at):>6}" for letter in letters],
+    }
+    names = {
         "queue": [plain(letter.queue_name) for letter in letters],
         "actor": [plain(letter.actor_name or "") for letter in letters],
         "reason": [letter.reason for letter in letters],
     }
-    if console.width < WIDE:
-        del columns["queue"], columns["reason"]
+    is_wide = console.width >= WIDE
+    columns = ids | names if is_wide else ids | {"reason": names["reason"]}
     widths = {name: max(map(len, [name, *cells])) for name, cells in columns.items()}
-    _print_line(console, "  ".join([*(f"{name:{width}}" for name, width in widths.items()), "error"]), "bold")
+    head = "  ".join(f"{name:{width}}" for name, width in widths.items())
+    _print_line(console, f"{head}  error" if is_wide else head, "bold")
     for letter, row in zip(letters, zip(*columns.values(), strict=True), strict=True):
-        cells = [f"{cell:{width}}" for cell, width in zip(row, widths.values(), strict=True)]
-        _print_line(console, "  ".join([*cells, _error(letter.error_class, letter.error_message)]))
+        line = "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths.values(), strict=True))
+        error = _error(letter.error_class, letter.error_message)
+        _print_line(console, f"{line}  {error}" if is_wide else line)
+        if not is_wide:
+            place = f"  {letter.actor_name or 'unknown'} in {letter.queue_name}"
+            _print_line(console, ": ".join(filter(None, [place, error])), "dim")
 
 
 def print_groups(groups: Sequence[DeadGroup]) -> None:
-    """Print two lines a cause: how many, when and what; below, over the whole width, where."""
+    """Print two lines a cause, three where there is little room: how many, when and what; below them, where."""
     console = _console()
     over = f"over {duration((groups[0].counted_until - groups[0].counted_since).total_seconds())}"
     width = max(5, *(len(f"{group.count:,}") for group in groups))
-    _print_line(console, f"{'group':12}  {'count':>{width}}  {'first':>6}  {'last':>6}  {over:{PARTS}}  cause", "bold")
+    is_wide = console.width >= WIDE
+    head = f"{'group':12}  {'count':>{width}}  {'first':>6}  {'last':>6}  {over:{PARTS}}"
+    _print_line(console, f"{head}  cause" if is_wide else head, "bold")
     for group in groups:
         times = f"{ago(group.first_at):>6}  {ago(group.last_at):>6}"
         line = f"{group.fingerprint:12}  {group.count:>{width},}  {times}  {sparkline(group.counts):{PARTS}}"
-        _print_line(console, f"{line}  {_error(group.error_class, group.error_message)}")
+        cause = _error(group.error_class, group.error_message)
+        _print_line(console, f"{line}  {cause}" if is_wide else line)
+        if not is_wide:
+            _print_line(console, f"  {cause}")
         where = [group.error_place, ", ".join(group.actors or group.queues), ", ".join(group.reasons)]
-        _print_line(console, " " * 14 + " · ".join(filter(None, where)), "dim")
+        _print_line(console, (" " * 14 if is_wide else "  ") + " · ".join(filter(None, where)), "dim")
 
 
 def print_story(story: DeadStory) -> None:

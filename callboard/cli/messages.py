@@ -79,10 +79,16 @@ def _print(rows: list[MessageLine], output: Form) -> None:
         "moment": _moment,
         "why": lambda row: row.note or "",
     }
-    if output is Form.TABLE and not is_wide():
-        columns = {name: columns[name] for name in ("id", "state", "moment")}
-        columns["actor: why"] = lambda row: ": ".join(filter(None, [row.actor_name, row.note]))
-    show(rows, columns, output, id_of=lambda row: row.message_id)
+    if output is not Form.TABLE or is_wide():
+        show(rows, columns, output, id_of=lambda row: row.message_id)
+        return
+    narrow = {name: columns[name] for name in ("id", "state", "attempt", "moment")}
+    show(rows, narrow, output, id_of=lambda row: row.message_id, below=_place_and_why, left_out=["sent"])
+
+
+def _place_and_why(line: MessageLine) -> str:
+    place = f"{line.actor_name or 'unknown'} in {line.queue_name}"
+    return f"{place}: {line.note}" if line.note else place
 
 
 def _moment(line: MessageLine) -> str:

@@ -14,6 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -59,24 +60,56 @@ def nothing(sentence: str, form: Form) -> NotFound:
 
 
 def show(
-    rows: Sequence[Any], columns: dict[str, Callable[[Any], str]], form: Form, *, id_of: Callable[[Any], str]
+    rows: Sequence[Any],
+    columns: dict[str, Callable[[Any], str]],
+    form: Form,
+    *,
+    id_of: Callable[[Any], str],
+    below: Callable[[Any], str] | None = None,
+    left_out: Iterable[str] = (),
 ) -> None:
-    """Print dataclasses as a table of the named columns, as a JSON list of all fields, or as one id a line."""
+    """Print dataclasses as a table of the named columns, as a JSON list of all fields, or as one id a line.
+
+    below makes a line of its own under each row of the table, over the whole width; left_out are columns that this
+    terminal has no room for, which a note names.
+    """
     if form is Form.IDS:
         for row in rows:
             say(id_of(row))
     elif form is Form.JSON:
         print_json([dataclasses.asdict(row) for row in rows])
     else:
-        print_table(_table(rows, columns))
+        table = _lines_of(_table(rows, columns))
+        if below is not None:
+            under = [_cut(f"  {plain(below(row))}", console().width) for row in rows]
+            table = [table[0], *(line for pair in zip(table[1:], under, strict=True) for line in pair if line.strip())]
+        print("\n".join(table))
+        note_left_out(left_out)
+
+
+def note_left_out(names: Iterable[str]) -> None:
+    """Say which columns a terminal has no room for."""
+    if left_out := ", ".join(names):
+        note(f"Left out on {console().width} columns: {left_out}. A wider terminal shows them, and -o json all.")
+
+
+def _cut(line: str, width: int) -> str:
+    return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def print_table(table: Table) -> None:
     """Print a table without the blanks that fill up its last column."""
+    print("\n".join(_lines_of(table)))
+
+
+def _lines_of(table: Table) -> list[str]:
     screen = console()
+    # Made to fit, it would cut words and names; too wide, the terminal breaks its lines and nothing is lost.
+    needed = sum(column.min_width or 0 for column in table.columns) + 2 * (len(table.columns) - 1)
+    screen.width = max(screen.width, needed)
     with screen.capture() as printed:
         screen.print(table)
-    print("\n".join(line.rstrip() for line in printed.get().splitlines()))
+    return [line.rstrip() for line in printed.get().splitlines()]
 
 
 def _table(rows: Sequence[Any], columns: dict[str, Callable[[Any], str]]) -> Table:
@@ -92,6 +125,9 @@ def _table(rows: Sequence[Any], columns: dict[str, Callable[[Any], str]]) -> Tab
     for row in rows:
         # As text: brackets in an error are no markup.
         table.add_row(*(Text(plain(cell(row), keeps_lines=name in FOLDED_COLUMNS)) for name, cell in columns.items()))
+    for column in table.columns:
+        if column.no_wrap and column.ratio is None:
+            column.min_width = max(len(str(column.header)), *(cell_len(str(cell)) for cell in column.cells))
     return table
 
 

@@ -44,10 +44,12 @@ def list_(output: Form = typer.Option(Form.TABLE, "--output", "-o", help="table,
         "last": _last,
         "next": _next,
     }
-    if sys.stdout.isatty() and shutil.get_terminal_size().columns < WIDE:
+    left_out = []
+    if output is Form.TABLE and sys.stdout.isatty() and shutil.get_terminal_size().columns < WIDE:
         # A name that is folded cannot be copied; which actor it is, the name mostly tells.
+        left_out = ["actor"]
         del columns["actor"]
-    show(rows, columns, output, id_of=lambda row: row.name)
+    show(rows, columns, output, id_of=lambda row: row.name, left_out=left_out)
     if output is Form.TABLE:
         for text in schedules.notes_on(rows):
             note(text)

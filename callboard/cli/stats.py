@@ -17,10 +17,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from callboard.cli.output import Form, count, duration, is_wide, print_table, run_time, show, styled
+from callboard.cli.output import Form, count, duration, is_wide, note_left_out, print_table, run_time, show, styled
 from callboard.cli.queues import empty_in
 from callboard.errors import CallboardError, InvalidRequest
 from callboard.ops.queues import QueueView
+from callboard.plain_text import plain
 
 REFRESH_S = 2.0
 
@@ -34,6 +35,7 @@ def stats(
         rows = _read()
         if output is Form.TABLE:
             print_table(_table(rows, {}, wide=is_wide()))
+            note_left_out(() if is_wide() else ("delayed", "oldest", "mean run", "needed", "threads"))
         else:
             show(rows, {}, output, id_of=lambda row: row.queue_name)
         return
@@ -90,11 +92,11 @@ def _change(rows: list[QueueView], first: dict[str, QueueView], name: str) -> st
 def _table(rows: list[QueueView], before: dict[str, QueueView], *, wide: bool) -> Table:
     """Make the table; each change since the last look stands behind its figure."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1) if wide else (0, 1, 0, 0))
-    table.add_column("queue", overflow="ellipsis", no_wrap=True, max_width=24)
+    table.add_column("queue", no_wrap=True, min_width=max([5, *(len(plain(row.queue_name)) for row in rows)]))
     narrow = ("ready", "", "running", "in/min", "out/min", "empty in", "dead", "")
     all_of_them = ("ready", "", "delayed", "running", "oldest", "in/min", "out/min", "mean run", "empty in", "needed")
     for name in (*all_of_them, "threads", "dead", "") if wide else narrow:
-        table.add_column(name, justify="left" if not name else "right", no_wrap=True, min_width=0 if name else 5)
+        table.add_column(name, justify="left" if not name else "right", no_wrap=True, min_width=len(name) or 5)
     for row in rows:
         last = before.get(row.queue_name, row)
         ready, dead = (

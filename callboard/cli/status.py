@@ -38,9 +38,9 @@ def status(output: Form = typer.Option(Form.TABLE, "--output", "-o", help="table
         if output is Form.TABLE:
             _print_facts(found)
         # Of a narrow terminal a queue's name takes the room; the verdict tells of stuck ones, queues list of the pace.
-        dropped = {"stuck", "out/min"} if output is Form.TABLE and is_narrow() else set()
+        dropped = ["stuck", "out/min"] if output is Form.TABLE and is_narrow() else []
         columns = {name: cell for name, cell in COLUMNS.items() if name not in dropped}
-        show(found.queues, columns, output, id_of=lambda row: row.queue_name)
+        show(found.queues, columns, output, id_of=lambda row: row.queue_name, left_out=dropped)
         if output is Form.TABLE:
             _print_verdict(found)
     if found.level is Level.UNHEALTHY:

@@ -37,20 +37,21 @@ def workers(output: Form = typer.Option(Form.TABLE, "--output", "-o", help="tabl
         "version": lambda row: row.version,
         "runs": _jobs,
     }
+    left_out: list[str] = []
     if output is Form.TABLE and is_narrow():
-        columns = {
-            "host": columns["host"],
-            "pid": columns["pid"],
-            "queues": _folded_queues,
-            "busy": lambda row: f"{count(row.running)} of {count(row.threads)}",
-            "up": columns["up"],
-            "silent": columns["silent"],
-            "runs": _jobs,
-        }
+        left_out = ["threads", "memory", "version"]
+        del columns["threads"], columns["memory"], columns["version"], columns["runs"]
+        columns["queues"] = _folded_queues
+        columns["running"] = lambda row: f"{count(row.running)} of {count(row.threads)}"
     elif output is Form.TABLE and not is_wide():
+        left_out = ["version"]
         del columns["version"]
         columns["queues"] = _folded_queues
-    show(rows, columns, output, id_of=lambda row: row.worker_id)
+    show(rows, columns, output, id_of=lambda row: row.worker_id, left_out=left_out)
+    if "runs" not in columns:
+        for row in rows:
+            if row.jobs:
+                note(f"{plain(row.hostname)}:{row.pid} runs {plain(_jobs(row))}")
     if output is Form.TABLE and any(row.is_suspect for row in rows):
         note("! seems to be dead, frozen or cut off: its messages are taken back when that is certain.")
 

@@ -266,5 +266,40 @@ def test_a_table_keeps_names_and_reasons_whole_on_80_columns(*, scene, shell, da
     screen = re.sub(r"\x1b\[[\d;]*m", "", terminal.screen)
     assert all(text in screen for text in shown), screen
     # A sentence may be longer, and so may a command in it, which is copied; a row of a table may not.
-    table = [line.rstrip() for line in screen.splitlines() if "→" not in line and "paused until" not in line]
+    table = [
+        line.rstrip()
+        for line in screen.splitlines()
+        if "→" not in line and "paused until" not in line and "Left out" not in line
+    ]
     assert max(map(len, table)) <= 80
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("status",), ("queues", "list"), ("messages", "list"), ("workers",), ("audit",), ("stats",), ("dead", "list")],
+    ids=" ".join,
+)
+def test_whatever_80_columns_leave_out_is_named_and_no_name_is_broken(words, scene, shell, database_url):
+    # Given names as long as teams choose them
+    actor, queue = "synchronise_marketplace_orders", "marketplace_synchronisation"
+    scene.actor(actor, queue)
+    worker = scene.worker(queue)
+    ids = [scene.queued(queue, actor=actor, state="running", worker=worker), scene.dead(queue, actor=actor)]
+    shell.run_callboard("queues", "pause", queue, "--reason", "moved")
+    # When a command is given on a wide and on a narrow terminal
+    wide = shell.run_callboard(*words).stdout
+    terminal = Terminal(80, database_url, *words)
+    terminal.end()
+    screen = re.sub(r"\x1b\[[\d;]*m", "", terminal.screen).replace("\r", "")
+    # Then each heading of the wide one stands in the narrow one, as a column, or in the sentence of what is left out
+    headings = {
+        heading
+        for line in wide.splitlines()
+        if line.split()[:1] in (["queue"], ["id"], ["host"], ["when"])
+        for heading in re.split(r"  +", line.strip())
+    }
+    missing = {heading for heading in headings if heading not in screen}
+    assert missing <= {"actor", "queue", "of what", "why", "error", "runs"}, screen
+    # And whatever name or id it shows is whole
+    for name in (actor, queue, *ids):
+        assert name in screen or name[:12] not in screen, screen
