@@ -33,6 +33,8 @@ class Metrics(Middleware):
     def __init__(self) -> None:
         self._children: dict[tuple[str, ...], Any] = {}
         self._foreign: dict[str, set[str]] = {"queue": set(), "actor": set()}
+        #: The workers of this process, and what ends the thread that looks at them.
+        self._workers: list[Any] = []
         self._stopped = threading.Event()
 
     def after_enqueue(self, broker: Broker, message: Any, delay: int | None) -> None:
@@ -67,18 +69,26 @@ class Metrics(Middleware):
                 self._child(broker, "LEASES_LOST", queue).inc(count)
 
     def after_worker_boot(self, broker: Broker, worker: Any) -> None:
-        self._stopped.clear()
         self._begin_at_zero(broker)
-        threading.Thread(target=self._sample, args=(broker,), name="callboard-metrics", daemon=True).start()
+        self._workers.append(worker)
+        if len(self._workers) == 1:
+            self._stopped = threading.Event()
+            sampling = (broker, self._stopped)
+            threading.Thread(target=self._sample, args=sampling, name="callboard-metrics", daemon=True).start()
 
     def after_worker_shutdown(self, broker: Broker, worker: Any) -> None:
-        self._stopped.set()
+        if worker in self._workers:
+            self._workers.remove(worker)
+        if not self._workers:
+            self._stopped.set()
 
-    def _sample(self, broker: Any) -> None:
+    def _sample(self, broker: Any, stopped: threading.Event) -> None:
         """Set the gauges of what runs in this process now and then, as counting it up and down costs too much."""
         queues: set[str] = set()
-        while not self._stopped.wait(SAMPLE_INTERVAL_S):
-            running = broker.worker.running() if broker.worker is not None else {}
+        while not stopped.wait(SAMPLE_INTERVAL_S):
+            running: Counter[str] = Counter()
+            for side in broker.workers:
+                running.update(side.running())
             queues |= set(running)
             for queue in queues:
                 self._child(broker, "IN_PROGRESS", queue).set(running.get(queue, 0))

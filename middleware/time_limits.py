@@ -42,7 +42,8 @@ class TimeLimits(TimeLimit):
             raise ConfigurationError(f"TimeLimits {wrong}")
         self._margin = margin
         self._interval_s = options.get("interval", 1_000) / 1000
-        self._stopped = threading.Event()
+        #: What ends the watch over each worker of this process.
+        self._stopped: dict[Any, threading.Event] = {}
         #: Leases that were over their limit at an earlier look, that were interrupted, and that were given up.
         self._late: set[int] = set()
         self._interrupted: set[int] = set()
@@ -67,16 +68,18 @@ class TimeLimits(TimeLimit):
     after_skip_message = after_process_message
 
     def after_worker_boot(self, broker: Broker, worker: Any) -> None:
-        self._stopped.clear()
-        if hasattr(broker, "worker"):
-            threading.Thread(target=self._watch, args=(broker,), name="callboard-time-limits", daemon=True).start()
+        if hasattr(broker, "worker_of"):
+            stopped = self._stopped[worker] = threading.Event()
+            watch = (broker, worker, stopped)
+            threading.Thread(target=self._watch, args=watch, name="callboard-time-limits", daemon=True).start()
 
     def after_worker_shutdown(self, broker: Broker, worker: Any) -> None:
-        self._stopped.set()
+        if stopped := self._stopped.pop(worker, None):
+            stopped.set()
 
-    def _watch(self, broker: Any) -> None:
-        while not self._stopped.wait(self._interval_s):
-            side = broker.worker
+    def _watch(self, broker: Any, worker: Any, stopped: threading.Event) -> None:
+        while not stopped.wait(self._interval_s):
+            side = broker.worker_of(worker)
             if side is None:
                 continue
             try:
@@ -100,7 +103,8 @@ class TimeLimits(TimeLimit):
                 self._give_up(side, delivery, run_s, limit_s)
             elif run_s >= limit_s:
                 self._late.add(delivery.lease_id)
-        leases = {delivery.lease_id for delivery in held}
+        # Another worker's leases too: its watch notes them in the same sets.
+        leases = {delivery.lease_id for other in broker.workers for delivery in other.held()}
         self._late &= leases
         self._interrupted &= leases
         self._given_up &= leases

@@ -99,7 +99,7 @@ class WorkerBoot(Middleware):
 def worker_report(broker: Broker, worker: Worker, *, is_ending: bool) -> dict[str, Any]:
     """Return what a worker process says about itself: for probes, and for the supervisor that may replace it."""
     master = multiprocessing.parent_process()
-    side = getattr(broker, "worker", None)
+    side = _side_of(broker, worker)
     # Before the others: whatever they say is true at this moment or later.
     report: dict[str, Any] = {"reported_clock": time.monotonic()}
     report["master_pid"] = os.getppid() if master is None else master.pid
@@ -114,6 +114,11 @@ def worker_report(broker: Broker, worker: Worker, *, is_ending: bool) -> dict[st
     return {**report, **health, "is_ending": is_ending}
 
 
+def _side_of(broker: Any, worker: Worker) -> Any:
+    """Return what our broker runs for a Worker; None before its start and on brokers of another kind."""
+    return broker.worker_of(worker) if hasattr(broker, "worker_of") else None
+
+
 def _refuse(error: Exception) -> NoReturn:
     print(f"Callboard cannot start:\n{error}", file=sys.stderr, flush=True)  # noqa: T201 - logs may not be set up yet
     sys.exit(EXIT_CONFIGURATION)
@@ -121,7 +126,7 @@ def _refuse(error: Exception) -> NoReturn:
 
 def worker_health(broker: Broker, worker: Worker) -> dict[str, str | None]:
     """Return what keeps this process from living (then it should be replaced) and from being ready, or None each."""
-    side = getattr(broker, "worker", None)
+    side = _side_of(broker, worker)
     if side is None:
         return {"dead": None, "unready": "the worker is starting"}
     dead = side.stalled()

@@ -2,11 +2,12 @@
 
 from callboard.broker.broker import PostgresBroker
 from callboard.broker.default import default_broker, send_in, send_many, set_default_broker
-from callboard.broker.delivery import Delivery, current_delivery
+from callboard.broker.delivery import Delivery
 from callboard.broker.hooks import for_other_brokers
 from callboard.broker.options import BrokerOptions
 from callboard.broker.rate_limits import PostgresRateLimits
 from callboard.broker.results import PostgresResults
+from callboard.broker.running import current_delivery
 from callboard.broker.schedules import schedule
 from callboard.broker.stages import set_result
 from callboard.broker.transaction import completion

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from callboard.broker.delivery import Delivery, current_delivery
+from callboard.broker.delivery import Delivery
+from callboard.broker.running import running_delivery
 from callboard.db import Pool, schema
 from callboard.errors import ConfigurationError
 
@@ -49,7 +50,7 @@ class Attachment:
 
     def finishing_delivery(self) -> Delivery | None:
         """Return the message whose verdict this thread is about to give, if that is written to the same database."""
-        delivery = current_delivery()
+        delivery = running_delivery()
         if delivery is None or delivery.broker is None or not delivery.takes_effects:
             return None
         pool = delivery.broker.pool

@@ -1,7 +1,8 @@
 """The broker: dramatiq-pg's class, table and wire format, with the road of a message made safe.
 
 Sending is one INSERT with a deadline. In a worker process three threads do the database's part: the intake
-claims, completions write verdicts in batches, liveness keeps the process known and rescues what others lost.
+claims, completions write verdicts in batches, liveness keeps the process known and rescues what others lost; a second
+Worker in the process has three of its own.
 Messages that hooks enqueue after an actor's return travel with the verdict, in its transaction.
 """
 
@@ -12,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dramatiq import Actor, Message
 from dramatiq.errors import QueueJoinTimeout
@@ -20,22 +21,29 @@ from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
 from dramatiq.results import Results
 
 from callboard.broker.consumer import PostgresConsumer
+from callboard.broker.coroutines import check_event_loop
 from callboard.broker.defaults import default_middleware, refuse_stock_options
-from callboard.broker.delivery import Delivery, current_delivery, set_current_delivery
+from callboard.broker.delivery import Delivery
 from callboard.broker.hooks import HookedBroker
 from callboard.broker.interruptible import make_interruptible
 from callboard.broker.options import BrokerOptions, wrong_span
 from callboard.broker.outgoing import OutgoingRow
 from callboard.broker.results import PostgresResults
+from callboard.broker.running import running_delivery, set_current_delivery
 from callboard.broker.schedules import check_schedules
 from callboard.broker.sending import Batch, Sender, as_stored, store_in, with_messages
+from callboard.broker.sides import Sides
 from callboard.broker.standalone import StandaloneConsumer
+from callboard.broker.stopping import refuse_start
 from callboard.broker.verdict import DeadReason, Decision, Outcome
-from callboard.broker.work_queue import WorkQueue
-from callboard.broker.worker_side import WorkerSide
 from callboard.db import Pool, sql
 from callboard.db import schema as db_schema
 from callboard.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable, InvalidMessage
+
+if TYPE_CHECKING:
+    from dramatiq.worker import Worker
+
+    from callboard.broker.worker_side import WorkerSide
 
 
 class PostgresBroker(HookedBroker):
@@ -65,7 +73,7 @@ class PostgresBroker(HookedBroker):
             middleware.append(Results(backend=PostgresResults()))
         super().__init__(pool=pool, middleware=middleware)
         self._options = options or BrokerOptions()
-        self._worker: WorkerSide | None = None
+        self._sides = Sides(self)
         self._closed = threading.Event()
         self._consumers: weakref.WeakSet[StandaloneConsumer] = weakref.WeakSet()
         self._sender = Sender(self.pool, is_prepared=lambda: self.options.listens)
@@ -79,8 +87,17 @@ class PostgresBroker(HookedBroker):
 
     @property
     def worker(self) -> WorkerSide | None:
-        """The consuming side, in a worker process."""
-        return self._worker
+        """The consuming side, in a worker process; with several Workers that of the newest."""
+        return self.workers[-1] if self.workers else None
+
+    @property
+    def workers(self) -> tuple[WorkerSide, ...]:
+        """The consuming sides of all Workers that run on this broker in this process."""
+        return self._sides.all
+
+    def worker_of(self, worker: Worker) -> WorkerSide | None:
+        """Return the consuming side of one Worker, while it runs."""
+        return self._sides.of(worker)
 
     # Sending
 
@@ -90,15 +107,17 @@ class PostgresBroker(HookedBroker):
             self.emit_before("declare_queue", queue_name)
             self.queues[queue_name] = True
             self.emit_after("declare_queue", queue_name)
-            if self._worker is not None:
-                self._worker.add_queue(queue_name)
+            for side in self.workers:
+                side.add_queue(queue_name)
 
     def declare_actor(self, actor: Actor[Any, Any]) -> None:
         """Declare an actor. Raises: ConfigurationError for options that cannot be meant."""
         if wrong := wrong_span(actor.options):
             raise ConfigurationError(f"Actor {actor.actor_name!r} {wrong}")
+        if self.workers:
+            check_event_loop([actor])
         super().declare_actor(actor)
-        if self._worker is not None:
+        if self.workers:
             make_interruptible(actor)
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
@@ -109,9 +128,10 @@ class PostgresBroker(HookedBroker):
 
         Raises: InvalidMessage at once, BrokerUnavailable (with the message) within 5 s.
         """
-        delivery = current_delivery()
-        if delivery is not None and delivery.broker is not self:
-            delivery = None  # Its verdict is written elsewhere: another broker's message says nothing about ours.
+        delivery = running_delivery()
+        # Another broker's message says nothing about ours, and whoever an actor left behind nothing about its message.
+        if delivery is not None and not (delivery.broker is self and delivery.is_decidable):
+            delivery = None
         if delivery is not None and delivery.message_id == message.message_id:
             retries = message.options.get("retries", delivery.retries + 1)
             delivery.decision = Decision(Outcome.RETRY, wait_s=(delay or 0) / 1000, retries=retries)
@@ -202,21 +222,24 @@ class PostgresBroker(HookedBroker):
         if signal == "process_message" and isinstance(args[0], Delivery):
             self._start(args[0])
         elif signal == "worker_boot":
-            # Before its threads are made, which keep the one they are given.
-            args[0].work_queue = WorkQueue(self.options.queue_order)
-        elif signal == "worker_shutdown" and self._worker is not None:
-            self._worker.stop_claiming()
+            self._sides.prepare(args[0])
+        elif signal == "worker_shutdown" and (side := self.worker_of(args[0])):
+            side.stop_claiming()
         super().emit_before(signal, *args, **kwargs)
         if signal == "worker_boot":
             check_schedules(self)
-        if signal == "worker_shutdown" and self._worker is not None:
+            try:
+                check_event_loop(self.actors.values())
+            except ConfigurationError as error:
+                refuse_start(error)
+        if signal == "worker_shutdown" and (side := self.worker_of(args[0])):
             # After the hooks, so that actors which asked to hear of a shutdown use the grace.
-            self._worker.stopping.drain()
+            side.stopping.drain()
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         delivery = args[0] if args and isinstance(args[0], Delivery) else None
         if delivery is not None and signal in ("process_message", "skip_message"):
-            delivery.is_finishing = True
+            delivery.begin_finishing(kwargs.get("exception"))
             if delivery.is_cancelled and kwargs.get("exception") is not None:
                 # However its middleware decides: so that a failure is stored for whoever waits for its result.
                 delivery.fail()
@@ -226,10 +249,10 @@ class PostgresBroker(HookedBroker):
             if delivery is not None and signal == "nack":
                 self.finish(delivery)
         if signal == "worker_boot":
-            self._worker = WorkerSide(self, args[0])
-            self._worker.start()
+            self._sides.start(args[0])
         elif signal == "worker_shutdown":
-            self._close_worker_side()
+            self._wake_consumers()
+            self._sides.close(args[0])
 
     def _start(self, delivery: Delivery) -> None:
         if not delivery.start():
@@ -244,15 +267,15 @@ class PostgresBroker(HookedBroker):
         if not isinstance(message, Delivery):
             return
         verdict = None if message.is_ended else message.verdict()
-        message.is_ended = True
-        if self._worker is not None:
-            self._worker.finish(message, verdict)
+        message.is_ended = message.is_over = True
+        if message.side is not None:
+            message.side.finish(message, verdict)
 
     def release(self, delivery: Delivery) -> None:
         """Hand back a message that has not started."""
-        if delivery.give_up_unstarted() and self._worker is not None:
+        if delivery.give_up_unstarted() and delivery.side is not None:
             delivery.decision = Decision(Outcome.RELEASED)
-            self._worker.finish(delivery, delivery.verdict())
+            delivery.side.finish(delivery, delivery.verdict())
 
     def reject(self, delivery: Delivery, reason: DeadReason, error: Exception) -> None:
         """Make a message that nobody can run a dead letter."""
@@ -263,20 +286,19 @@ class PostgresBroker(HookedBroker):
     def wait_for_close(self, timeout_s: float) -> None:
         self._closed.wait(timeout_s)
 
+    def _wake_consumers(self) -> None:
+        # For a moment only: those of another Worker wait for it too.
+        self._closed.set()
+        self._closed.clear()
+
     def close(self) -> None:
-        """End the worker's side and the consumers, ring what is owed, and close the connections."""
+        """End the workers' sides and the consumers, ring what is owed, and close the connections."""
         for consumer in list(self._consumers):
             consumer.close()
-        self._close_worker_side()
+        self._wake_consumers()
+        self._sides.close_all()
         self._sender.doorbell.flush()
         self.pool.close()
-
-    def _close_worker_side(self) -> None:
-        self._closed.set()
-        if self._worker is not None:
-            self._worker.stop()
-            self._worker = None
-        self._closed.clear()
 
     # Looking
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg2
 
+from callboard.broker.running import set_current_delivery
 from callboard.broker.verdict import AttemptError, DeadReason, Outcome, Verdict, one_of_each_lease
 from callboard.broker.verdict_parameters import fence
 from callboard.broker.verdict_writing import outcomes_of, write_verdicts
@@ -137,6 +138,7 @@ class Completions:
         self.thread.join(timeout_s)
 
     def _run(self) -> None:
+        set_current_delivery(None)  # For hooks that ask: it is none of an actor's threads.
         last_count = 0
         while True:
             with self._changed:

@@ -1,24 +1,18 @@
-"""A claimed message on its way through a worker, and the one that the current thread runs."""
+"""A claimed message on its way through a worker."""
 
 from __future__ import annotations
 
 import json
-import threading
 import time
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from dramatiq import JSONEncoder, Message, get_encoder
-from dramatiq.broker import MessageProxy
 from dramatiq.errors import DecodeError
 
+from callboard.broker.attempt import Attempt
 from callboard.broker.interruption import Interruption
 from callboard.broker.verdict import AttemptError, DeadReason, Decision, Outcome, Verdict
-
-if TYPE_CHECKING:
-    from callboard.broker.broker import PostgresBroker
-    from callboard.broker.effects import Arrival, ResultRow
-    from callboard.broker.outgoing import OutgoingRow
 
 #: Wait before a failed message that no middleware decided about runs again, s.
 UNDECIDED_WAIT_S = 10.0
@@ -54,46 +48,29 @@ class Claim(NamedTuple):
         return (self.priority, self.available_at, self.seq)
 
 
-class Delivery(MessageProxy):
+class Delivery(Attempt):
     """One lease of a message: Dramatiq's proxy plus what the claim knows and what the attempt decides."""
 
     # Most messages never change these: on the class they cost nothing.
     _started_clock: float | None = None
-    decision: Decision | None = None
-    #: The broker that runs it; None until a thread takes it up.
-    broker: PostgresBroker | None = None
     #: What the actor says it will return, while completion() runs.
     early_result: Any = UNSET
-    #: Written with the verdict, as followups and results are.
-    arrival: Arrival | None = None
-    #: Set from the actor's return on: what hooks enqueue now belongs to the verdict.
-    is_finishing = False
-    #: Inside completion(), which ends the message.
-    is_completing = False
-    #: The verdict is given, or the lease handed back: whatever comes later changes nothing.
-    is_ended = False
     #: An operator asked it to stop: unless its actor returns, it ends as discarded.
     is_cancelled = False
     #: Why it is given up with its process, which nothing but its end can free of it; None: it is not.
     stuck_note: str | None = None
 
     def __init__(self, message: Message[Any], claim: Claim) -> None:
-        super().__init__(message)
+        super().__init__(message, claim.message_id)
         # Copies: Dramatiq's proxy looks each of them up anew, and middleware asks for them a dozen times a message.
-        self.message_id = claim.message_id
         self.queue_name = claim.queue_name
         self.actor_name = message.actor_name
         self.args, self.kwargs, self.options = message.args, message.kwargs, message.options
         self.claim = claim
         self.order = claim.order
         self.claimed_clock = time.monotonic()
-        # What is written with the verdict.
-        self.followups: list[OutgoingRow] = []
-        self.results: list[ResultRow] = []
         #: How other threads stop its actor.
         self.interruption = Interruption()
-        # A thread that takes the message up and a shutdown that hands it back may come at the same moment.
-        self._lock = threading.Lock()
 
     @classmethod
     def of(cls, claim: Claim) -> Delivery:
@@ -166,11 +143,6 @@ class Delivery(MessageProxy):
             return True
 
     @property
-    def takes_effects(self) -> bool:
-        """Whether what hooks send and store now is written with the verdict that is to come."""
-        return self.is_finishing and not self.is_ended
-
-    @property
     def has_failed(self) -> bool:
         """Whether its end is decided by a failure already."""
         return self.failed or self._exception is not None
@@ -183,12 +155,6 @@ class Delivery(MessageProxy):
         self.fail()
         self.stuff_exception(error)
         self.decision = Decision(Outcome.DEAD, reason=DeadReason.INVALID)
-
-    def forget_effects(self) -> None:
-        """Drop what was to be written with a verdict that is not given after all."""
-        self.is_finishing = self.failed = False
-        self._exception = None
-        self.followups, self.results, self.arrival, self.decision = [], [], None, None
 
     def verdict(self) -> Verdict:
         """Snapshot the attempt's fate; Dramatiq clears the exception right after the ack."""
@@ -293,20 +259,3 @@ def _encoded(message: Message[Any]) -> str | None:
         return message.encode().decode()
     except (TypeError, ValueError):
         return None
-
-
-class _Running(threading.local):
-    delivery: Delivery | None = None
-
-
-_running = _Running()
-
-
-def current_delivery() -> Delivery | None:
-    """Return the message this thread runs, or None outside of a worker."""
-    return _running.delivery
-
-
-def set_current_delivery(delivery: Delivery | None) -> None:
-    """Note what this thread runs from now on; called by the broker only."""
-    _running.delivery = delivery

@@ -11,6 +11,7 @@ from dramatiq.middleware import GroupCallbacks, Middleware, MiddlewareError, Pip
 
 from callboard.broker.attachment import Attachment
 from callboard.broker.causes import count_as_ours
+from callboard.broker.coroutines import with_shared_loop
 from callboard.broker.delivery import Delivery
 from callboard.broker.stages import is_stage
 from callboard.broker.verdict import Outcome, Verdict
@@ -46,6 +47,12 @@ class HookedBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
         for backend in (getattr(middleware, "backend", None), getattr(middleware, "rate_limiter_backend", None)):
             if isinstance(attachment := getattr(backend, "attachment", None), Attachment):
                 attachment.attach(self.pool)
+
+    def remove_middleware_of(self, worker: Any) -> None:
+        """Forget the middleware that a Worker adds for itself: it would consume queues that are declared later."""
+        is_its = [type(own).__module__ == "dramatiq.worker" and own.worker is worker for own in self.middleware]
+        self.middleware[:] = [own for own, is_one in zip(self.middleware, is_its, strict=True) if not is_one]
+        self._hooks.clear()
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         for hook in self._hooks_of(f"before_{signal}"):
@@ -130,6 +137,7 @@ class HookedBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
                 and getattr(type(middleware), name, None) is not empty
                 and not getattr(getattr(middleware, name), "is_for_other_brokers", False)
             ]
+            hooks = [with_shared_loop(hook) for hook in hooks]
             self._hooks[name] = hooks
         return hooks
 

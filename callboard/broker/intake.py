@@ -21,6 +21,7 @@ from callboard.broker.claiming import FULL_LOOK_INTERVAL_S, SESSION_SETTINGS, Cl
 from callboard.broker.errand import LOOK_INTERVAL_S, Errand, ErrandKind
 from callboard.broker.hearing import Hearing
 from callboard.broker.receiver import Receiver
+from callboard.broker.running import set_current_delivery
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline
 from callboard.errors import DatabaseUnavailable
 from callboard.log import get_logger
@@ -126,6 +127,7 @@ class Intake:
         self.wake()
 
     def _run(self) -> None:
+        set_current_delivery(None)  # For hooks that ask: it is none of an actor's threads.
         while not self._stopping:
             try:
                 pause_s = self._look_for_overdue(self._cycle())

@@ -5,19 +5,22 @@ from __future__ import annotations
 from functools import wraps
 from typing import Any
 
-from callboard.broker.delivery import current_delivery
+from callboard.broker.coroutines import coroutine_function, waiting
+from callboard.broker.running import running_delivery
 from callboard.errors import Cancelled
 
 
 def make_interruptible(actor: Any) -> None:
     """Let the messages of an actor open and close the way into it; its own function stays as it is."""
-    call = actor.fn
-    if getattr(call, "is_interruptible", False):
+    own = actor.fn
+    if getattr(own, "is_interruptible", False):
         return
+    function = coroutine_function(own)
+    call = own if function is None else waiting(function)
 
-    @wraps(call)
+    @wraps(own)
     def run(*args: Any, **kwargs: Any) -> Any:
-        delivery = current_delivery()
+        delivery = running_delivery()
         # An actor may call another one: that is still the one message.
         if delivery is None or delivery.interruption.is_open:
             return call(*args, **kwargs)

@@ -21,6 +21,7 @@ from callboard import __version__
 from callboard.broker.expiry import Expiry
 from callboard.broker.hearing import Hearing
 from callboard.broker.memory import resident_bytes
+from callboard.broker.running import set_current_delivery
 from callboard.broker.schedules import Schedule
 from callboard.broker.scheduling import TICK_MIN_S, Clock, SendListener
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, schema, sql
@@ -139,6 +140,7 @@ class Liveness:
             log.warning("worker could not say goodbye; its messages run again in a few seconds", error=str(error))
 
     def _run(self) -> None:
+        set_current_delivery(None)  # For hooks that ask: it is none of an actor's threads.
         while not (self._stopping.is_set() or self._is_leaving):
             try:
                 if self._connection is None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from dramatiq.middleware import Callbacks, GroupCallbacks, Pipelines, Retries
 from dramatiq.results import Results
 
-from callboard.broker.delivery import UNSET, Delivery, current_delivery
+from callboard.broker.delivery import UNSET, Delivery
+from callboard.broker.running import refuse_without_message, running_delivery
 from callboard.errors import CallboardError
 
 if TYPE_CHECKING:
@@ -22,10 +23,12 @@ def set_result(result: Any) -> None:
     """Say inside a completion() block what the actor is going to return.
 
     The next stage of a pipeline, the on_success actor and the stored result then get it in the transaction that
-    completion() commits. Outside of a worker it does nothing.
+    completion() commits. Outside of a worker it does nothing. Raises: CallboardError where completion() does.
     """
-    delivery = current_delivery()
-    if delivery is not None:
+    delivery = running_delivery()
+    if delivery is None:
+        refuse_without_message("set_result()")
+    else:
         delivery.early_result = result
 
 

@@ -14,12 +14,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from callboard.errors import ConfigurationError
 from callboard.log import get_logger
 
 if TYPE_CHECKING:
@@ -41,6 +43,22 @@ THREADS_END_MS = 2_000
 DRAIN_LOOK_S = 0.02
 #: Exit code of a process that left because of a message that nothing else could stop.
 EXIT_STUCK = 70
+#: Dramatiq's exit code for what another start will not cure.
+EXIT_CONFIGURATION = 2
+
+
+def is_dramatiqs_process() -> bool:
+    """Tell whether this is a worker process of Dramatiq's command, and not somebody's program that runs a Worker."""
+    handlers = (signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP))
+    return any(getattr(handler, "__module__", None) == "dramatiq.cli" for handler in handlers)
+
+
+def refuse_start(error: ConfigurationError) -> NoReturn:
+    """Refuse to start a Worker: by the exit code in a process of Dramatiq's command, else by raising the error."""
+    if is_dramatiqs_process():
+        print(f"Callboard cannot start:\n{error}", file=sys.stderr, flush=True)  # noqa: T201 - logs may not be set up
+        raise SystemExit(EXIT_CONFIGURATION)
+    raise error
 
 
 class Stopping:
@@ -49,6 +67,7 @@ class Stopping:
     def __init__(self, side: WorkerSide, worker: Worker) -> None:
         self._side = side
         self._worker = worker
+        self._own_stop: Callable[..., None] | None = None
         self._grace_s = 0.0
         #: When the stop began, and when somebody outside of this process asked for it.
         self._began_clock: float | None = None
@@ -77,7 +96,7 @@ class Stopping:
                 self._worker.broker.close()
                 raise SystemExit(EXIT_STUCK)
 
-        self._worker.stop = stop  # type: ignore[method-assign]
+        self._worker.stop = self._own_stop = stop  # type: ignore[method-assign]
         if threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -87,6 +106,11 @@ class Stopping:
                 signal.signal(number, self._heard_by(theirs))
                 self.is_own_process = True
                 self._listen_for_retirement()
+
+    def uninstall(self) -> None:
+        """Give the Worker its own stop() back: one that is started again gets another of ours."""
+        if self._worker.__dict__.get("stop") is self._own_stop:
+            del self._worker.stop
 
     def begin_replacement(self) -> None:
         """Let this process end as if it was told to, but with a code that says why; safe from any thread."""

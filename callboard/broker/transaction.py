@@ -8,12 +8,13 @@ from typing import Any
 
 from callboard.broker.broker import PostgresBroker
 from callboard.broker.default import default_broker
-from callboard.broker.delivery import Delivery, current_delivery
+from callboard.broker.delivery import Delivery
+from callboard.broker.running import refuse_in_fork, refuse_without_message, running_delivery, standing_in
 from callboard.broker.stages import run_stages
 from callboard.broker.verdict import Outcome, Verdict
 from callboard.broker.verdict_writing import write_verdicts
 from callboard.db import sql
-from callboard.errors import CallboardError, DatabaseUnavailable, LeaseLost
+from callboard.errors import DatabaseUnavailable, LeaseLost
 from callboard.log import get_logger
 
 log = get_logger(__name__)
@@ -28,67 +29,62 @@ def completion() -> Iterator[Any]:
 
     At the end of the block its effects, the messages of send_in() and the message's success are committed together,
     fenced by the lease: exactly once, whatever dies. Use it at most once an attempt, as the last step; an exception
-    after it is logged and not retried. Outside of a worker it is a plain transaction.
+    after it is logged and not retried. It works in an async actor, in its tasks and in asyncio.to_thread(), and in any
+    other thread that is given the actor's context (contextvars.copy_context().run). Outside of worker processes it is a
+    plain transaction.
 
     The next stage of a pipeline, callbacks and the stored result commit with it too. Where one of them needs what the
     actor returns, say it with set_result() inside the block.
 
-    Raises: LeaseLost (nothing was written), DatabaseUnavailable (nothing was written, or it is retried safely).
+    Raises: LeaseLost (nothing was written), DatabaseUnavailable (nothing was written, or it is retried safely),
+    CallboardError in a worker process where nothing ties the calling thread to a message.
     """
-    delivery = current_delivery()
+    delivery = running_delivery()
     if delivery is None or delivery.broker is None:
+        refuse_without_message("completion()")
         with default_broker().pool.connection(COMPLETION_TIMEOUT_S) as connection:
             yield connection
         return
-    if delivery.broker.worker is None:
-        raise LeaseLost(f"The worker has ended and handed message {delivery.message_id} back. Nothing was written.")
-    if delivery.is_ended or delivery.is_completing:
-        raise CallboardError(
-            f"Message {delivery.message_id} has ended already, or is about to in a completion() around this one. "
-            "Use completion() once, as the last step."
-        )
-    was_interruptible = delivery.interruption.is_open
-    delivery.is_completing = True
+    refuse_in_fork("completion()")
+    delivery.begin_completion()
     try:
         yield from _completing(delivery.broker, delivery)
     finally:
-        if was_interruptible:
-            delivery.interruption.open()
+        delivery.is_completing = False
+        delivery.interruption.let_in()
 
 
 def _completing(broker: PostgresBroker, delivery: Delivery) -> Iterator[Any]:
-    """Lend the connection, then end the message; from there on nobody interrupts this thread."""
+    """Lend the connection, then end the message; from there on nobody interrupts its actor."""
+    ending: Delivery | None = None
     try:
         with broker.pool.connection(COMPLETION_TIMEOUT_S) as connection:
             yield connection
             # Between the commit and its note here, an exception would give a message that is done another end.
-            delivery.interruption.close()
-            verdict = _end(broker, delivery, connection)
+            delivery.interruption.hold_off()
+            ending = delivery.ending()
+            verdict = _end(broker, ending, connection)
     except DatabaseUnavailable:
-        if not _ended_after_all(broker, delivery):
+        if ending is None or not _ended_after_all(broker, delivery):
             raise
         log.warning("commit was confirmed by looking; its answer was lost")
-        verdict = _done(delivery)
-    finally:
-        # The actor goes on after the block; what it sends from now on is its own, and if it failed here, nothing of
-        # its success may travel with the verdict of its failure.
-        delivery.forget_effects()
-        delivery.is_completing = False
+        verdict = _done(ending)
     delivery.is_ended = True
     broker.emit_written([(verdict, Outcome.DONE)])
 
 
-def _end(broker: PostgresBroker, delivery: Delivery, connection: Any) -> Verdict:
+def _end(broker: PostgresBroker, ending: Delivery, connection: Any) -> Verdict:
     """Write the end of the message, and what follows from it, into the open transaction."""
-    if broker.worker is None:
-        raise LeaseLost(f"The worker has ended and handed message {delivery.message_id} back. Nothing was written.")
-    delivery.is_finishing = True
-    run_stages(broker, delivery)
-    verdict = _done(delivery)
+    side = ending.side
+    if side is None or side.is_closed:
+        raise LeaseLost(f"The worker has ended and handed message {ending.message_id} back. Nothing was written.")
+    with standing_in(ending):
+        run_stages(broker, ending)
+    verdict = _done(ending)
     with connection.cursor() as cursor:
-        if not write_verdicts(cursor, [verdict], broker.worker.worker_id):
+        if not write_verdicts(cursor, [verdict], side.worker_id):
             raise LeaseLost(
-                f"Message {delivery.message_id} has passed to another worker. Nothing of this attempt was written."
+                f"Message {ending.message_id} has passed to another worker. Nothing of this attempt was written."
             )
     return verdict
 

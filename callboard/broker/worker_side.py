@@ -56,6 +56,8 @@ class WorkerSide:
         self._held: dict[int, Delivery] = {}
         self._lock = threading.Lock()
         self._is_stopping = False
+        #: It has left: nothing that still runs here has a lease any more.
+        self.is_closed = False
         #: Attempts that ended here.
         self.jobs_ended = 0
         self.stopping = Stopping(self, worker)
@@ -137,6 +139,8 @@ class WorkerSide:
         stuck = self.stuck()
         self.completions.close()
         self.liveness.stop(stuck)
+        self.is_closed = True
+        self.stopping.uninstall()
 
     # Messages that are to stop
 
@@ -220,6 +224,7 @@ class WorkerSide:
             except (DecodeError, TypeError) as error:
                 self.completions.submit(verdict_of_no_message(claim, error))
                 continue
+            delivery.side = self
             (runnable if delivery.actor_name in self._broker.actors else strangers).append(delivery)
         with self._lock:
             self._held.update((delivery.lease_id, delivery) for delivery in (*runnable, *strangers))

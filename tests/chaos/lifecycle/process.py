@@ -17,9 +17,10 @@ from dramatiq.middleware import Shutdown
 from callboard.broker import PostgresBroker, completion
 from callboard.broker.claiming import EMPTY_LEVEL_S, SESSION_SETTINGS, Claimer
 from callboard.broker.completions import Completions
-from callboard.broker.delivery import Claim, Delivery, set_current_delivery
+from callboard.broker.delivery import Claim, Delivery
 from callboard.broker.doorbell import Doorbell
 from callboard.broker.liveness import Liveness, unregister_parameters
+from callboard.broker.running import set_current_delivery
 from callboard.broker.verdict import Outcome, Verdict
 from callboard.db import connect
 from callboard.errors import PermanentError, Postponed
@@ -75,7 +76,7 @@ class Process:
         )
         # completion() asks what follows from an actor's success.
         dramatiq.actor(lambda: None, actor_name="job", queue_name=queue_names[0], broker=self.broker)
-        self.broker._worker = self
+        self.is_closed = False
         # Nobody listens: each step looks by itself.
         atexit.unregister(self.broker._sender.doorbell.flush)
         self.broker._sender.doorbell = Doorbell(lambda: None)
@@ -198,6 +199,7 @@ class Process:
 
     def receive(self, claim: Claim, *, starts: bool) -> None:
         delivery = Delivery(Message.decode(claim.message.encode()), claim)
+        delivery.side = self
         self.held[claim.lease_id] = delivery
         if starts:
             assert delivery.start()

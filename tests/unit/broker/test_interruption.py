@@ -11,9 +11,9 @@ import pytest
 from dramatiq.middleware import raise_thread_exception
 
 from callboard.broker import interruption
-from callboard.broker.delivery import set_current_delivery
 from callboard.broker.interruptible import make_interruptible
 from callboard.broker.interruption import Interruption
+from callboard.broker.running import set_current_delivery
 from callboard.errors import Cancelled
 
 #: Interrupted runs of a test.
