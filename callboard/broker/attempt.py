@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Self
 
-from dramatiq import Message
 from dramatiq.broker import MessageProxy
 
 from callboard.errors import CallboardError, LeaseLost
@@ -21,6 +20,12 @@ if TYPE_CHECKING:
 class Attempt(MessageProxy):
     """What threads and tasks of one actor share of its message: they may come to its end at the same moment."""
 
+    message_id: str
+    # What is written with the verdict.
+    followups: list[OutgoingRow]
+    results: list[ResultRow]
+    # A thread that takes the message up and a shutdown that hands it back may come at the same moment.
+    _lock: threading.Lock
     # Most messages never change these: on the class they cost nothing.
     #: The broker that runs it; None until a thread takes it up.
     broker: PostgresBroker | None = None
@@ -29,24 +34,13 @@ class Attempt(MessageProxy):
     decision: Decision | None = None
     #: Written with the verdict, as followups and results are.
     arrival: Arrival | None = None
-    #: Set from the actor's return on, to the thread that finishes it: what hooks enqueue there belongs to the verdict.
+    #: Set from the actor's return on, to the thread that finishes it: what hooks enqueue there belongs to the verdict,
+    #: and what still runs of its actor elsewhere has no part in it any more.
     finishing_thread_id: int | None = None
     #: Inside completion(), which ends the message.
     is_completing = False
     #: The verdict is given, or the lease handed back: whatever comes later changes nothing.
     is_ended = False
-    #: Its thread has left it: what still runs of its actor has no part in it any more.
-    is_over = False
-
-    def __init__(self, message: Message[object], message_id: str) -> None:
-        super().__init__(message)
-        # A copy: Dramatiq's proxy looks it up anew each time.
-        self.message_id = message_id
-        # What is written with the verdict.
-        self.followups: list[OutgoingRow] = []
-        self.results: list[ResultRow] = []
-        # A thread that takes the message up and a shutdown that hands it back may come at the same moment.
-        self._lock = threading.Lock()
 
     @property
     def takes_effects(self) -> bool:
@@ -56,10 +50,10 @@ class Attempt(MessageProxy):
     @property
     def is_decidable(self) -> bool:
         """Whether the calling thread may decide its end: nobody may that its actor left behind."""
-        return not self.is_over and self.finishing_thread_id in (None, threading.get_ident())
+        return self.finishing_thread_id in (None, threading.get_ident())
 
     def begin_finishing(self, error: BaseException | None) -> None:
-        """Begin its end: the actor has returned, or failed. Raises: CallboardError for one that left early."""
+        """Begin its end: the actor has returned, or failed. Raises: CallboardError for one that returned too early."""
         self.finishing_thread_id = threading.get_ident()
         if self.is_completing and error is None:
             raise CallboardError(
@@ -78,7 +72,7 @@ class Attempt(MessageProxy):
                 if self.finishing_thread_id is None:
                     return
                 self.is_completing = False
-        if self.is_over or self.finishing_thread_id is not None:
+        if self.finishing_thread_id is not None:
             raise CallboardError(
                 f"The actor of message {self.message_id} has returned, and completion() belongs inside of it. Wait in "
                 "the actor for the threads and tasks that it starts."

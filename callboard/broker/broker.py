@@ -239,8 +239,9 @@ class PostgresBroker(HookedBroker):
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         delivery = args[0] if args and isinstance(args[0], Delivery) else None
         if delivery is not None and signal in ("process_message", "skip_message"):
-            delivery.begin_finishing(kwargs.get("exception"))
-            if delivery.is_cancelled and kwargs.get("exception") is not None:
+            error = kwargs.get("exception")
+            delivery.begin_finishing(error)
+            if delivery.is_cancelled and error is not None:
                 # However its middleware decides: so that a failure is stored for whoever waits for its result.
                 delivery.fail()
         try:
@@ -267,7 +268,7 @@ class PostgresBroker(HookedBroker):
         if not isinstance(message, Delivery):
             return
         verdict = None if message.is_ended else message.verdict()
-        message.is_ended = message.is_over = True
+        message.is_ended = True
         if message.side is not None:
             message.side.finish(message, verdict)
 

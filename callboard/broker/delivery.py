@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -61,16 +62,19 @@ class Delivery(Attempt):
     stuck_note: str | None = None
 
     def __init__(self, message: Message[Any], claim: Claim) -> None:
-        super().__init__(message, claim.message_id)
+        super().__init__(message)
         # Copies: Dramatiq's proxy looks each of them up anew, and middleware asks for them a dozen times a message.
+        self.message_id = claim.message_id
         self.queue_name = claim.queue_name
         self.actor_name = message.actor_name
         self.args, self.kwargs, self.options = message.args, message.kwargs, message.options
         self.claim = claim
         self.order = claim.order
         self.claimed_clock = time.monotonic()
+        self.followups, self.results = [], []
         #: How other threads stop its actor.
         self.interruption = Interruption()
+        self._lock = threading.Lock()
 
     @classmethod
     def of(cls, claim: Claim) -> Delivery:

@@ -8,6 +8,7 @@ calls that mean "my message" raise there.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 #: Never set: nobody knows what this context belongs to. None: it belongs to no message.
 _running: ContextVar[Delivery | None] = ContextVar("callboard_running_message")
 _UNKNOWN: Any = object()
+#: Where a process that runs a worker tells the children that multiprocessing starts which one it is.
+WORKER_PID_VARIABLE = "CALLBOARD_WORKER_PID"
 
 
 def running_delivery() -> Delivery | None:
@@ -38,7 +41,7 @@ def current_delivery() -> Delivery | None:
     Raises: CallboardError in a worker process, in a thread of which nobody knows what it runs for.
     """
     delivery: Delivery | None = _running.get(_UNKNOWN)
-    if delivery is _UNKNOWN:
+    if delivery is _UNKNOWN or _process.is_fork:
         refuse_without_message("current_delivery()")
         return None
     return delivery
@@ -60,7 +63,7 @@ def standing_in(delivery: Delivery) -> Iterator[None]:
 
 
 class _Process:
-    """What this process is: one that runs workers, did so, was forked from such a one, or none of it."""
+    """What this process is: one that runs workers, did so, is the child of such a one, or none of it."""
 
     def __init__(self) -> None:
         self._sides: set[object] = set()
@@ -73,6 +76,7 @@ class _Process:
     def note_start(self, side: object, *, is_dramatiqs: bool) -> None:
         if not self._sides:
             self._earlier = WeakSet(threading.enumerate())
+            os.environ[WORKER_PID_VARIABLE] = str(os.getpid())
         self._sides.add(side)
         self._is_dramatiqs = self._is_dramatiqs or is_dramatiqs
         self._is_fork = False
@@ -81,6 +85,7 @@ class _Process:
         self._sides.discard(side)
         if not self._sides:
             self._left.update({*threading.enumerate()} - {*self._earlier} - {threading.current_thread()})
+            os.environ.pop(WORKER_PID_VARIABLE, None)
 
     def note_fork(self) -> None:
         self._is_fork = self._is_fork or bool(self._sides)
@@ -88,8 +93,14 @@ class _Process:
 
     @property
     def is_fork(self) -> bool:
-        """Whether it is the child of a worker process, which knows its parent's message and holds none itself."""
         return self._is_fork
+
+    def is_child(self) -> bool:
+        """Tell whether it is a child that a worker process started by multiprocessing or a fork, to do its work."""
+        if self._is_fork:  # It took its parent's message along, and holds none itself.
+            return True
+        parent = multiprocessing.parent_process()
+        return parent is not None and os.environ.get(WORKER_PID_VARIABLE) == str(parent.pid)
 
     def may_hide_a_message(self) -> bool:
         """Tell whether an actor may have started the calling thread."""
@@ -108,7 +119,7 @@ note_worker_end = _process.note_end
 
 def refuse_without_message(call: str) -> None:
     """Return where nothing that runs belongs to a message: outside of worker processes. Raises: CallboardError."""
-    refuse_in_fork(call)
+    refuse_in_child(call)
     if _process.may_hide_a_message():
         raise CallboardError(
             f"{call} was called in a worker process by thread {threading.current_thread().name!r}, which nothing ties "
@@ -119,10 +130,10 @@ def refuse_without_message(call: str) -> None:
         )
 
 
-def refuse_in_fork(call: str) -> None:
-    """Raise in a child process that a worker forked, whatever message it took along. Raises: CallboardError."""
-    if _process.is_fork:
+def refuse_in_child(call: str) -> None:
+    """Return unless a worker process started this one, as an executor of processes does. Raises: CallboardError."""
+    if _process.is_child():
         raise CallboardError(
-            f"{call} was called in process {os.getpid()}, which a worker forked: the message is its parent's. "
-            "Return what is to be written to the actor, and write it there."
+            f"{call} was called in process {os.getpid()}, the child of a worker process: the message is its parent's. "
+            "Return to the actor what is to be written, and write it there."
         )

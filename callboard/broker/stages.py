@@ -9,7 +9,7 @@ from dramatiq.middleware import Callbacks, GroupCallbacks, Pipelines, Retries
 from dramatiq.results import Results
 
 from callboard.broker.delivery import UNSET, Delivery
-from callboard.broker.running import refuse_without_message, running_delivery
+from callboard.broker.running import refuse_in_child, refuse_without_message, running_delivery
 from callboard.errors import CallboardError
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ def set_result(result: Any) -> None:
     delivery = running_delivery()
     if delivery is None:
         refuse_without_message("set_result()")
-    else:
-        delivery.early_result = result
+        return
+    refuse_in_child("set_result()")
+    delivery.early_result = result
 
 
 def is_stage(hook: Callable[..., None]) -> bool:

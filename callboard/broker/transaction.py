@@ -9,7 +9,7 @@ from typing import Any
 from callboard.broker.broker import PostgresBroker
 from callboard.broker.default import default_broker
 from callboard.broker.delivery import Delivery
-from callboard.broker.running import refuse_in_fork, refuse_without_message, running_delivery, standing_in
+from callboard.broker.running import refuse_in_child, refuse_without_message, running_delivery, standing_in
 from callboard.broker.stages import run_stages
 from callboard.broker.verdict import Outcome, Verdict
 from callboard.broker.verdict_writing import write_verdicts
@@ -45,7 +45,7 @@ def completion() -> Iterator[Any]:
         with default_broker().pool.connection(COMPLETION_TIMEOUT_S) as connection:
             yield connection
         return
-    refuse_in_fork("completion()")
+    refuse_in_child("completion()")
     delivery.begin_completion()
     try:
         yield from _completing(delivery.broker, delivery)

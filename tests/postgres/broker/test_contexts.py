@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import multiprocessing
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import dramatiq
 import pytest
@@ -281,6 +281,10 @@ def write_in_completion():
 CALLS = {"completion": write_in_completion, "set_result": lambda: set_result(1), "current_delivery": current_delivery}
 
 
+def run_call(call):
+    CALLS[call]()
+
+
 @pytest.mark.parametrize("way", LOOSE.values(), ids=LOOSE)
 @pytest.mark.parametrize("call", CALLS)
 def test_a_thread_that_nothing_ties_to_a_message_is_refused(broker, db, effects, way, call):
@@ -411,24 +415,18 @@ def test_the_main_thread_of_a_program_with_a_worker_is_no_actors(broker, db, wor
     assert effects() == [(1,)]
 
 
-def test_a_forked_child_does_not_write_for_its_parents_message(broker, db, work, effects):
-    reports = multiprocessing.get_context("fork").SimpleQueue()
-
-    def in_child():
-        try:
-            with completion() as connection:
-                write(connection)
-            reports.put("written")
-        except CallboardError as error:
-            reports.put(str(error))
-
+@pytest.mark.parametrize("how", ["fork", "spawn"])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_child_process_does_not_write_for_its_parents_message(broker, db, effects, how, call):
+    # Given an actor that lets a child process do its work
     def job():
-        child = multiprocessing.get_context("fork").Process(target=in_child)
-        child.start()
-        child.join(20)
+        with ProcessPoolExecutor(1, multiprocessing.get_context(how)) as executor:
+            executor.submit(run_call, call).result()
 
-    with work():
-        actor(broker, job).send()
-        wait_until(lambda: ended(db))
-    assert "which a worker forked" in reports.get()
+    with running_worker(broker):
+        actor(broker, job, max_retries=0).send()
+        wait_until(lambda: dead(db), timeout_s=60)
+    # Then it says that the actor has to write
+    [(text,)] = db("SELECT error_message FROM callboard.dead_letters")
+    assert text.startswith(f"{call}() was called in process ") and "Return to the actor" in text
     assert effects() == []

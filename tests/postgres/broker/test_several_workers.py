@@ -253,7 +253,7 @@ def test_what_runs_in_all_of_them_is_counted_together(url, db, monkeypatch):
     jobs = dramatiq.actor(lambda: may_end.wait(20), actor_name="job", broker=broker, queue_name="counted")
 
     def counted():
-        return metrics._child("IN_PROGRESS", "counted")._value.get()
+        return metrics._child(broker, "IN_PROGRESS", "counted")._value.get()
 
     first, second = start(broker, worker_threads=1), start(broker, worker_threads=1)
     for _ in range(2):
