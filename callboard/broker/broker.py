@@ -34,7 +34,6 @@ from callboard.broker.schedules import check_schedules
 from callboard.broker.sending import Batch, Sender, as_stored, store_in, with_messages
 from callboard.broker.sides import Sides
 from callboard.broker.standalone import StandaloneConsumer
-from callboard.broker.stopping import refuse_start
 from callboard.broker.verdict import DeadReason, Decision, Outcome
 from callboard.db import Pool, sql
 from callboard.db import schema as db_schema
@@ -74,7 +73,6 @@ class PostgresBroker(HookedBroker):
         super().__init__(pool=pool, middleware=middleware)
         self._options = options or BrokerOptions()
         self._sides = Sides(self)
-        self._closed = threading.Event()
         self._consumers: weakref.WeakSet[StandaloneConsumer] = weakref.WeakSet()
         self._sender = Sender(self.pool, is_prepared=lambda: self.options.listens)
         # The stock class ignores these names, so a service's own tools may show them.
@@ -228,10 +226,7 @@ class PostgresBroker(HookedBroker):
         super().emit_before(signal, *args, **kwargs)
         if signal == "worker_boot":
             check_schedules(self)
-            try:
-                check_event_loop(self.actors.values())
-            except ConfigurationError as error:
-                refuse_start(error)
+            self._sides.check_event_loop()
         if signal == "worker_shutdown" and (side := self.worker_of(args[0])):
             # After the hooks, so that actors which asked to hear of a shutdown use the grace.
             side.stopping.drain()
@@ -252,7 +247,6 @@ class PostgresBroker(HookedBroker):
         if signal == "worker_boot":
             self._sides.start(args[0])
         elif signal == "worker_shutdown":
-            self._wake_consumers()
             self._sides.close(args[0])
 
     def _start(self, delivery: Delivery) -> None:
@@ -285,18 +279,12 @@ class PostgresBroker(HookedBroker):
         self.finish(delivery)
 
     def wait_for_close(self, timeout_s: float) -> None:
-        self._closed.wait(timeout_s)
-
-    def _wake_consumers(self) -> None:
-        # For a moment only: those of another Worker wait for it too.
-        self._closed.set()
-        self._closed.clear()
+        self._sides.closed.wait(timeout_s)
 
     def close(self) -> None:
         """End the workers' sides and the consumers, ring what is owed, and close the connections."""
         for consumer in list(self._consumers):
             consumer.close()
-        self._wake_consumers()
         self._sides.close_all()
         self._sender.doorbell.flush()
         self.pool.close()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
+from callboard.broker.coroutines import check_event_loop
 from callboard.broker.running import note_worker_end, note_worker_start
-from callboard.broker.stopping import is_dramatiqs_process
+from callboard.broker.stopping import is_dramatiqs_process, refuse_start
 from callboard.broker.work_queue import WorkQueue
 from callboard.broker.worker_side import WorkerSide
-from callboard.errors import CallboardError
+from callboard.errors import CallboardError, ConfigurationError
 
 if TYPE_CHECKING:
     from dramatiq.worker import Worker
@@ -25,6 +27,8 @@ class Sides:
     def __init__(self, broker: PostgresBroker) -> None:
         self._broker = broker
         self._sides: dict[Worker, WorkerSide] = {}
+        #: What the consumers of all Workers wait for; set for a moment whenever one ends.
+        self.closed = threading.Event()
 
     @property
     def all(self) -> tuple[WorkerSide, ...]:
@@ -44,6 +48,13 @@ class Sides:
         # Before its threads are made, which keep the one they are given.
         worker.work_queue = WorkQueue(self._broker.options.queue_order)
 
+    def check_event_loop(self) -> None:
+        """Refuse to start a Worker whose actors have no event loop; its middleware has had its chance to make one."""
+        try:
+            check_event_loop(self._broker.actors.values())
+        except ConfigurationError as error:
+            refuse_start(error)
+
     def start(self, worker: Worker) -> None:
         side = WorkerSide(self._broker, worker)
         self._sides[worker] = side
@@ -52,6 +63,8 @@ class Sides:
 
     def close(self, worker: Worker) -> None:
         """End the side of a Worker, if it has one still."""
+        self.closed.set()
+        self.closed.clear()
         if (side := self._sides.get(worker)) is None:
             return
         try:
