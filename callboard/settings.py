@@ -119,6 +119,8 @@ class Settings(BaseSettings):
     smtp_pass: SecretStr | None = Field(None, description="Its password")
     smtp_from: str = Field("noreply@localhost", description="Sender's address")
     smtp_from_name: str = Field("Callboard", description="Sender's name")
+    smtp_reply_to: str | None = Field(None, description="Address that answers go to; unset: nobody reads them")
+    smtp_envelope_from: str | None = Field(None, description="Address that bounces go to; unset: SMTP_FROM")
     smtp_security: Literal["starttls", "tls", "none"] | None = Field(
         None, description="starttls, tls or none; by default tls on port 465, else starttls"
     )

@@ -11,7 +11,8 @@ from email_validator import EmailNotValidError, validate_email
 from callboard.log import mask_addresses
 from callboard.mail.errors import MailInvalid
 
-CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+#: Lone surrogates too: JSON can carry them, no mail can.
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 #: "Name <a@b>", the name quoted or not; email-validator would want every non-ASCII name quoted.
 _NAMED = re.compile(r'(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^"<>]*))\s*<(?P<address>[^<>]*)>')
 #: Names that public mail never has, so email-validator refuses them; a company's own server may have them.
@@ -19,6 +20,8 @@ _INTERNAL = re.compile(
     r"(?P<local>.+)@(?P<domain>(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*(?:localhost|local))", re.IGNORECASE
 )
 _LONGEST_SHOWN = 100
+#: Readers of mail disagree about more than one space in a name.
+_SPACES = re.compile(r"\s{2,}")
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,9 @@ class MailAddress:
         """Return whether only a server with SMTPUTF8 can take it: a domain has an ASCII form, a local part has none."""
         return not self.local_part.isascii()
 
-    def header(self, name: str | None = None) -> Address:
-        """Return the address for a From or To header, with its own name unless another is given."""
-        return Address(self.name if name is None else name, self.local_part, self.domain)
+    def header(self) -> Address:
+        """Return the address as email's own class, for whoever reads headers."""
+        return Address(self.name, self.local_part, self.domain)
 
 
 def refuse_control_characters(value: str, what: str) -> str:
@@ -51,6 +54,14 @@ def refuse_control_characters(value: str, what: str) -> str:
             f"The {what} {value[:_LONGEST_SHOWN]!r} holds a line break or control character. Send it without."
         )
     return value
+
+
+def clean_name(value: str, what: str) -> str:
+    """Return the name of a person or firm in one line, with one space between two of its words.
+
+    Raises: MailInvalid.
+    """
+    return _SPACES.sub(" ", refuse_control_characters(value, what)).strip()
 
 
 def parse_address(value: object, what: str) -> MailAddress:
@@ -63,7 +74,8 @@ def parse_address(value: object, what: str) -> MailAddress:
     text = refuse_control_characters(value, what).strip()
     name = ""
     if named := _NAMED.fullmatch(text):
-        name = (re.sub(r"\\(.)", r"\1", named["quoted"]) if named["quoted"] is not None else named["plain"]).strip()
+        given = re.sub(r"\\(.)", r"\1", named["quoted"]) if named["quoted"] is not None else named["plain"]
+        name = clean_name(given, what)
         text = named["address"].strip()
     internal = _INTERNAL.fullmatch(text)
     try:

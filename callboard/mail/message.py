@@ -1,4 +1,4 @@
-"""One mail from its parts: every header through email's own classes, the same Message-ID at each attempt."""
+"""One mail from its parts: every header that holds a value from outside through headers.py, one Message-ID for all attempts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from callboard.errors import ConfigurationError
-from callboard.mail.addresses import MailAddress, parse_address, refuse_control_characters
+from callboard.mail.addresses import MailAddress, clean_name, parse_address, refuse_control_characters
 from callboard.mail.errors import MailInvalid
+from callboard.mail.headers import address_header, attachment_header, plain_header, text_header
 from callboard.mail.rendering import render_mail
 
 if TYPE_CHECKING:
@@ -47,17 +48,20 @@ def build_email(
     """Build the mail that the template makes of context.
 
     message_id is the queue's UUID; the header Message-ID derives from it, so that every attempt carries the same.
-    Raises: MailInvalid, or ConfigurationError where SMTP_FROM or SMTP_FROM_NAME cannot be used.
+    Raises: MailInvalid, or ConfigurationError where SMTP_FROM, SMTP_FROM_NAME or SMTP_REPLY_TO cannot be used.
     """
     sender = _sender(settings)
+    reply_to = own_address(settings.smtp_reply_to, "SMTP_REPLY_TO") if settings.smtp_reply_to else None
     recipient = parse_address(to, "recipient")
-    rendered = render_mail(template, context, sender_name=sender.name)
+    rendered = render_mail(template, context, sender_name=sender.name, takes_replies=reply_to is not None)
     email = EmailMessage(policy=POLICY)
-    email["From"] = sender.header()
-    email["To"] = recipient.header()
-    email["Subject"] = rendered.subject
+    email["From"] = address_header("From", sender)
+    email["To"] = address_header("To", recipient)
+    if reply_to is not None:
+        email["Reply-To"] = address_header("Reply-To", reply_to)
+    email["Subject"] = text_header("Subject", rendered.subject)
     email["Date"] = format_datetime(datetime.now(UTC))
-    email["Message-ID"] = f"<{_uuid(message_id)}@{sender.domain}>"
+    email["Message-ID"] = plain_header("Message-ID", f"<{_uuid(message_id)}@{sender.domain}>")
     # Holiday notices and other robots must not answer a robot (RFC 3834).
     email["Auto-Submitted"] = "auto-generated"
     email.set_content(rendered.text)
@@ -67,10 +71,32 @@ def build_email(
     return email
 
 
-def _sender(settings: Settings) -> MailAddress:
+def envelope_sender(settings: Settings, email: EmailMessage) -> str:
+    """Return the address that bounces of this mail go to.
+
+    Raises: ConfigurationError where SMTP_ENVELOPE_FROM is no address.
+    """
+    if settings.smtp_envelope_from:
+        return own_address(settings.smtp_envelope_from, "SMTP_ENVELOPE_FROM").mailbox
+    sender: str = email["From"].addresses[0].addr_spec
+    return sender
+
+
+def own_address(value: str, variable: str) -> MailAddress:
+    """Read an address of ours from a setting.
+
+    Raises: ConfigurationError.
+    """
     try:
-        address = parse_address(settings.smtp_from, "sender SMTP_FROM")
-        name = refuse_control_characters(address.name or settings.smtp_from_name, "sender's name SMTP_FROM_NAME")
+        return parse_address(value, f"address in {variable}")
+    except MailInvalid as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def _sender(settings: Settings) -> MailAddress:
+    address = own_address(settings.smtp_from, "SMTP_FROM")
+    try:
+        name = address.name or clean_name(settings.smtp_from_name, "sender's name SMTP_FROM_NAME")
     except MailInvalid as error:
         raise ConfigurationError(str(error)) from error
     return MailAddress(address.local_part, address.domain, name)
@@ -92,4 +118,6 @@ def _attach(email: EmailMessage, attachment: Attachment) -> None:
             f"An attachment's media type must be such as 'application/pdf', got {attachment.media_type!r}."
         )
     maintype, subtype = attachment.media_type.split("/")
-    email.add_attachment(attachment.content, maintype=maintype, subtype=subtype, filename=filename)
+    email.add_attachment(attachment.content, maintype=maintype, subtype=subtype)
+    (*_, part) = email.iter_attachments()
+    part.replace_header("Content-Disposition", attachment_header(filename))

@@ -55,8 +55,10 @@ def template_names() -> list[str]:
     return sorted(path.parent.name for path in TEMPLATES_DIR.glob("*/subject.txt"))
 
 
-def render_mail(template: str, context: Mapping[str, Any], *, sender_name: str) -> RenderedMail:
-    """Fill the template's three parts from context.
+def render_mail(
+    template: str, context: Mapping[str, Any], *, sender_name: str, takes_replies: bool = False
+) -> RenderedMail:
+    """Fill the template's three parts from context; takes_replies tells whether somebody reads what is answered.
 
     Raises: MailInvalid for an unknown template, a missing variable or a value the template cannot show.
     """
@@ -64,7 +66,7 @@ def render_mail(template: str, context: Mapping[str, Any], *, sender_name: str) 
         raise MailInvalid(f"There is no mail template {template!r}. Use one of: {', '.join(template_names())}.")
     if not isinstance(context, Mapping):
         raise MailInvalid(f"The context of a mail must be an object with names, got {type(context).__name__}.")
-    values = {**context, "sender_name": sender_name}
+    values = {**context, "sender_name": sender_name, "takes_replies": takes_replies}
     try:
         subject, text, html = (
             _environment().get_template(f"{template}/{part}").render(values)
