@@ -39,6 +39,9 @@ else:
 class CallboardError(Exception):
     """Anything Callboard reports on purpose."""
 
+    #: What tells errors of one class and one place apart when failures are grouped by their cause, such as a code.
+    kind: str | None = None
+
 
 class ConfigurationError(CallboardError):
     """Settings are wrong; problems lists each with variable, value and remedy."""

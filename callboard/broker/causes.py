@@ -1,7 +1,7 @@
 """What an attempt failed of: a fingerprint that all failures of one cause share, and a traceback that marks our frames.
 
-A cause is the error's class and the innermost frames of ours, by file and function: no line numbers, so that a rebuild
-keeps it, and no message, so that another order id does. An error without any frame of ours (a wrong signature, say)
+A cause is the error's class, its kind where it names one (a server's code), and the innermost frames of ours, by file
+and function: no line numbers, so that a rebuild keeps it, and no message, so that another order id does. An error without any frame of ours (a wrong signature, say)
 is told by its text, with everything removed that differs from message to message.
 """
 
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from dramatiq.middleware import Interrupt
 
 from callboard.broker.gist import gist, text_of
+from callboard.errors import CallboardError
 
 #: Frames of ours that tell a cause: the place, and two steps of the way there.
 FRAMES_MAX = 3
@@ -82,6 +83,8 @@ def cause_of(error: BaseException) -> Cause:
     for link, _ in _links(error):
         places = _places(_frames(link), link)
         parts += [_class_name(link), *places]
+        if isinstance(link, CallboardError) and link.kind is not None:
+            parts.append(text_of(link.kind))
         place = place or (places[0] if places else None)
     if place is None:
         parts.append(gist(text_of(error)))

@@ -12,23 +12,40 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from callboard.errors import ConfigurationError
+from callboard.log import mask_addresses
+from callboard.mail.answer_rules import rule_for
+from callboard.mail.answers import AUTH, CONNECT, EHLO, STARTTLS, Fate, Reply
 
 if TYPE_CHECKING:
+    from callboard.mail.answers import Rule
     from callboard.settings import Settings
 
 #: A connection idle for longer is not trusted: servers and firewalls drop such ones silently.
 IDLE_MAX_S = 60.0
 #: Mails over one connection; many servers end a session after about as many.
 MAILS_MAX = 100
-#: Login answers that say "not now" although the password may be right.
-TEMPORARY_LOGIN_CODES = (421, 454)
 OK = 250
 
 _thread = threading.local()
 
 
 class ServerUnreachable(Exception):
-    """The server did not answer, hung up, or serves nobody now; the text says what happened."""
+    """The server did not answer, hung up, or serves nobody now; the text says what happened.
+
+    rule is the one that its answer came under, where it gave one.
+    """
+
+    def __init__(self, text: str, *, rule: Rule | None = None) -> None:
+        super().__init__(text)
+        self.rule = rule
+
+
+class OpeningRefused(ConfigurationError):
+    """The server refused us by an answer that somebody must act on; rule is the one it came under."""
+
+    def __init__(self, text: str, rule: Rule) -> None:
+        super().__init__(text)
+        self.rule = rule
 
 
 @dataclass
@@ -112,6 +129,8 @@ def _open(settings: Settings) -> smtplib.SMTP:
         raise ServerUnreachable(f"hung up during the TLS handshake: {error}") from error
     except ssl.SSLError as error:
         raise _tls_trouble(settings, error) from error
+    except smtplib.SMTPResponseException as error:
+        raise _refusal(settings, CONNECT, error) from error
     except (OSError, smtplib.SMTPException) as error:
         raise ServerUnreachable(str(error)) from error
     try:
@@ -145,10 +164,13 @@ def _local_hostname(settings: Settings) -> str:
 
 def _secure(smtp: smtplib.SMTP, settings: Settings) -> None:
     where = f"{settings.smtp_host}:{settings.smtp_port}"
+    phase = EHLO
     try:
         smtp.ehlo_or_helo_if_needed()
         if settings.smtp_security_mode == "starttls":
+            phase = STARTTLS
             smtp.starttls(context=ssl.create_default_context())
+            phase = EHLO
             smtp.ehlo_or_helo_if_needed()
     except smtplib.SMTPNotSupportedError as error:
         raise ConfigurationError(
@@ -159,8 +181,30 @@ def _secure(smtp: smtplib.SMTP, settings: Settings) -> None:
         raise ServerUnreachable(f"hung up during the TLS handshake: {error}") from error
     except ssl.SSLError as error:
         raise _tls_trouble(settings, error) from error
+    except smtplib.SMTPResponseException as error:
+        raise _refusal(settings, phase, error) from error
     except (OSError, smtplib.SMTPException) as error:
         raise ServerUnreachable(str(error)) from error
+
+
+def _refusal(settings: Settings, phase: str, error: smtplib.SMTPResponseException) -> Exception:
+    """Return what an answer means that came before any mail: never a refusal of one."""
+    reply = Reply.read(phase, error.smtp_code, error.smtp_error)
+    said = f"answered {'the connection' if phase == CONNECT else phase} with {_without_account(str(reply), settings)!r}"
+    if not reply.is_refusal:
+        return ServerUnreachable(f"{said}, as no mail server does")
+    rule = rule_for(reply)
+    if rule.fate is not Fate.SETTINGS:
+        return ServerUnreachable(said, rule=rule)
+    return OpeningRefused(f"{settings.smtp_host}:{settings.smtp_port} {said}: {rule.reason}. {rule.advice}", rule)
+
+
+def _without_account(text: str, settings: Settings) -> str:
+    """Return a server's words without our account and password, which it may repeat."""
+    password = "" if settings.smtp_pass is None else settings.smtp_pass.get_secret_value()
+    for secret in (settings.smtp_user, password):
+        text = text.replace(secret, "***") if secret else text
+    return mask_addresses(text)
 
 
 def _tls_trouble(settings: Settings, error: ssl.SSLError) -> ConfigurationError:
@@ -180,13 +224,9 @@ def _log_in(smtp: smtplib.SMTP, settings: Settings) -> None:
         return
     try:
         smtp.login(settings.smtp_user, settings.smtp_pass.get_secret_value())
-    except smtplib.SMTPAuthenticationError as error:
-        if error.smtp_code in TEMPORARY_LOGIN_CODES:
-            raise ServerUnreachable(f"login answered {error.smtp_code}") from error
-        raise ConfigurationError(
-            f"The mail server {settings.smtp_host} refused the login of SMTP_USER with code {error.smtp_code}. "
-            "Correct SMTP_USER and SMTP_PASS; waiting mails then leave by themselves."
-        ) from None  # The server's text may repeat the account.
+    except smtplib.SMTPResponseException as error:
+        # Not chained: the library's own text holds the answer as it came, which may repeat the account.
+        raise _refusal(settings, AUTH, error) from None
     except smtplib.SMTPServerDisconnected as error:
         raise ServerUnreachable(str(error)) from error
     except (smtplib.SMTPNotSupportedError, UnicodeEncodeError) as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from callboard.db import CONNECTION_ERRORS, Pool, sql
 from callboard.errors import ConfigurationError, DatabaseUnavailable
 from callboard.log import get_logger
-from callboard.mail.errors import MailOutcomeUnknown, MailPostponed, MailRefused
+from callboard.mail.errors import Blame, MailOutcomeUnknown, MailPostponed, MailRefused
 from callboard.mail.health import mail_health
 from callboard.mail.message import Attachment, build_email
 from callboard.mail.transports import transport_for
@@ -28,6 +28,8 @@ log = get_logger(__name__)
 
 #: A server that keeps saying "later" is believed for as long as mail servers do among themselves (RFC 5321, 4.5.4.1).
 GIVE_UP_AFTER_S = 5 * 24 * 3600.0
+#: A mail's own waits grow with the time it is tried (5, 10, 20 minutes …) up to this, s.
+LONGEST_WAIT_S = 4 * 3600.0
 _DATABASE_ERRORS = (DatabaseUnavailable, *CONNECTION_ERRORS)
 
 
@@ -78,13 +80,14 @@ def _hand_over(settings: Settings, pool: Pool, message_id: str, email: EmailMess
         _end(pool, message_id, "refused", error.reply or str(error))
         raise
     except MailPostponed as error:
-        has_waited_enough = error.is_server_answer and tried_for_s > GIVE_UP_AFTER_S
-        _end(pool, message_id, "refused" if has_waited_enough else "sending", error.reply)
-        if has_waited_enough:
-            raise MailRefused(
-                f"The mail was {error.reason} for {tried_for_s / 86_400:.0f} days, last with: {error.reply}",
-                reply=error.reply,
-            ) from error
+        if tried_for_s > GIVE_UP_AFTER_S and _is_own_trouble(pool, message_id, error):
+            _end(pool, message_id, "refused", error.reply)
+            days = f"{tried_for_s / 86_400:.0f} days"
+            text = f"The mail was tried for {days} and is given up, last with: {error.reason}"
+            raise MailRefused(text, reply=error.reply, kind="given up") from error
+        _end(pool, message_id, "sending", error.reply, counts=error.blame is not Blame.SERVER)
+        if error.blame is not Blame.SERVER:
+            error.wait_s = min(error.wait_s + tried_for_s, max(LONGEST_WAIT_S, error.wait_s))
         raise
     except MailOutcomeUnknown as error:
         _end(pool, message_id, "sending", str(error))
@@ -108,12 +111,32 @@ def _begin(pool: Pool, email: EmailMessage, message_id: str, template: str) -> _
         return _Begun(*cursor.fetchone())
 
 
-def _end(pool: Pool, message_id: str, state: str, reply: str | None) -> None:
+def _is_own_trouble(pool: Pool, message_id: str, error: MailPostponed) -> bool:
+    """Return whether what keeps a mail back is its own: the server said so, or took others' mails meanwhile."""
+    if error.blame in (Blame.MAIL, Blame.SERVER):
+        return error.blame is Blame.MAIL
+    try:
+        with pool.cursor() as cursor:
+            cursor.execute(sql("mail/find_others"), {"message_id": message_id})
+            (do_others_wait, are_others_served) = cursor.fetchone()
+    except _DATABASE_ERRORS:
+        # Nobody knows; the next attempt asks again.
+        return False
+    return bool(are_others_served or (error.blame is Blame.UNCLEAR and not do_others_wait))
+
+
+def _end(pool: Pool, message_id: str, state: str, reply: str | None, *, counts: bool = True) -> None:
     """Write how the attempt ended, trying twice; the mail's own outcome counts more than this note of it.
 
+    counts is False for an outage, after which the mail's days begin anew.
     An error raised here after the server's 250 would send the mail again, after its 550 keep a dead mail alive.
     """
-    parameters = {"message_id": message_id, "state": state, "reply": reply and reply.replace("\0", "")[:1000]}
+    parameters = {
+        "message_id": message_id,
+        "state": state,
+        "reply": reply and reply.replace("\0", "")[:1000],
+        "counts": counts,
+    }
     for is_last in (False, True):
         try:
             with pool.cursor() as cursor:

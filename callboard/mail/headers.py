@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from email.headerregistry import Address
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 if TYPE_CHECKING:
@@ -37,20 +38,21 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _ATTRIBUTE = "!#$&+-.^_`|~"
 
 
-class Header(str):
+class Header(str):  # noqa: SLOT000 - a mail has a handful of them
     """A header's value as people read it; email's policies take it for parsed, and ask it for its lines."""
 
-    __slots__ = ("_lines", "addresses", "content_disposition", "name", "params")
+    name: str
+    _lines: list[str]
+    # What email's own headers have, for those that ask.
+    addresses: tuple[Address, ...] = ()
+    content_disposition: str | None = None
+    params: Mapping[str, Any] = MappingProxyType({})
 
-    def __new__(cls, name: str, value: str, lines: list[str]) -> Header:
+    def __new__(cls, name: str, value: str, lines: list[str]) -> Self:
         """Keep value for readers, and lines for the wire."""
         header = super().__new__(cls, value)
         header.name = name
         header._lines = lines
-        # What email's own headers have, for those that ask.
-        header.addresses: tuple[Address, ...] = ()
-        header.content_disposition: str | None = None
-        header.params: Mapping[str, Any] = {}
         return header
 
     def fold(self, *, policy: Policy) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from callboard.log import get_logger
 
@@ -15,6 +16,9 @@ class ServerHealth:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._troubles: dict[str, str] = {}
+        self._troubled_since_s: dict[str, float] = {}
+        #: Mails that failed at each server since it last did its part for one, two at most.
+        self._failing: dict[str, set[str]] = {}
 
     def is_down(self, server: str, problem: str) -> None:
         """Note that the server cannot be reached."""
@@ -28,10 +32,31 @@ class ServerHealth:
         if self._changed(server, kind):
             log.error("mail settings stopped working", server=server, problem=problem)
 
+    def is_limiting(self, server: str, problem: str) -> None:
+        """Note that the server takes no more mail from us for now."""
+        if self._changed(server, "limit"):
+            log.warning("mail server limits what we send", server=server, problem=problem)
+
+    def fails_alone(self, server: str, mail: str) -> bool:
+        """Note that a mail failed as no other might, and return whether no other did since one got through."""
+        with self._lock:
+            failing = self._failing.setdefault(server, set())
+            if len(failing) < 2:  # noqa: PLR2004 - more would tell nothing more
+                failing.add(mail)
+            return failing == {mail}
+
+    def troubled_for_s(self, server: str) -> float:
+        """Return since how long this process has had trouble with the server, s."""
+        with self._lock:
+            since_s = self._troubled_since_s.get(server)
+        return 0.0 if since_s is None else time.monotonic() - since_s
+
     def is_well(self, server: str) -> None:
         """Note that the server did its part for a mail."""
         with self._lock:
             had_trouble = self._troubles.pop(server, None) is not None
+            self._troubled_since_s.pop(server, None)
+            self._failing.pop(server, None)
         if had_trouble:
             log.info("mail server became reachable", server=server)
 
@@ -39,6 +64,7 @@ class ServerHealth:
         with self._lock:
             before = self._troubles.get(server)
             self._troubles[server] = trouble
+            self._troubled_since_s.setdefault(server, time.monotonic())
         return before != trouble
 
 

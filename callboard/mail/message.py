@@ -1,4 +1,4 @@
-"""One mail from its parts: every header that holds a value from outside through headers.py, one Message-ID for all attempts."""
+"""One mail from its parts: headers that hold values from outside through headers.py, one Message-ID at all attempts."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Before the mail's final dot nothing was accepted: a connection that was reused is replaced once, a
 fresh one that fails postpones the mail. After the dot and before the answer the outcome is unknown:
 the mail is sent again with the same Message-ID, because a mail that comes twice is better than one
-that never comes.
+that never comes. What an answer means is the matter of answer_rules.py.
 """
 
 from __future__ import annotations
@@ -12,70 +12,43 @@ import random
 import re
 import smtplib
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from callboard.errors import ConfigurationError
 from callboard.log import get_logger, mask_addresses
+from callboard.mail.answer_rules import rule_for
+from callboard.mail.answers import DATA, END, Fate, Reply
 from callboard.mail.connection import (
     Connection,
+    OpeningRefused,
     ServerUnreachable,
     borrow_connection,
     close_connection,
     drop_connection,
     reset_connection,
 )
-from callboard.mail.errors import MailOutcomeUnknown, MailPostponed, MailRefused
+from callboard.mail.conversation import Interrupted, Refused, introduce, say
+from callboard.mail.errors import Blame, MailOutcomeUnknown, MailPostponed, MailRefused
 from callboard.mail.health import mail_health
-from callboard.mail.message import POLICY
+from callboard.mail.message import POLICY, envelope_sender
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from email.message import EmailMessage
 
+    from callboard.mail.answers import Rule
     from callboard.settings import Settings
 
 log = get_logger(__name__)
 
-#: Answers about our login, whichever command they follow; the mail itself is not to blame.
-LOGIN_CODES = (530, 534, 535, 538)
+#: The one answer after which a server hangs up, and a reused connection is only old.
 SERVICE_CLOSING = 421
-TOO_LARGE = 552
 START_INPUT = 354
+#: The wait of an outage grows by this part of its length, up to this many times the first.
+OUTAGE_GROWTH = 0.25
+OUTAGE_WAITS_MAX = 10
+#: A server's own words in the reason, characters.
+WORDS_MAX = 200
 _LINE_START_DOT = re.compile(rb"^\.", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A server's answer to one command."""
-
-    verb: str
-    code: int
-    text: str
-
-    @property
-    def is_success(self) -> bool:
-        """Return whether the server did what it was asked."""
-        return 200 <= self.code < 300  # noqa: PLR2004 - SMTP's successes
-
-    @property
-    def is_refusal(self) -> bool:
-        """Return whether the server said no, for now or for good."""
-        return 400 <= self.code < 600  # noqa: PLR2004 - SMTP's temporary and permanent refusals
-
-    @property
-    def is_permanent(self) -> bool:
-        """Return whether the server said no for good."""
-        return self.code >= 500  # noqa: PLR2004 - SMTP's permanent refusals
-
-    def __str__(self) -> str:
-        return f"{self.code} {self.text}".strip()
-
-
-class _Refused(Exception):
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(str(reply))
-        self.reply = reply
 
 
 class SmtpTransport:
@@ -89,18 +62,24 @@ class SmtpTransport:
 
         Raises: MailRefused, MailPostponed, MailOutcomeUnknown.
         """
-        sender, recipient = (email[header].addresses[0].addr_spec for header in ("From", "To"))
+        recipient: str = email["To"].addresses[0].addr_spec
+        mail = str(email["Message-ID"])
         try:
-            reply = self._deliver(sender, recipient, email)
-        except _Refused as refusal:
-            reset_connection()
-            raise self._verdict(refusal.reply, recipient) from None
+            reply = self._deliver(envelope_sender(self._settings, email), recipient, email)
+        except Refused as refusal:
+            if refusal.reply.code == SERVICE_CLOSING:
+                drop_connection()
+            else:
+                reset_connection()
+            raise self._verdict(refusal.reply, recipient, mail) from None
         except ServerUnreachable as error:
             drop_connection()
-            raise self._unreachable(str(error)) from error
+            raise self._unreachable(error, mail) from error
         except ConfigurationError as error:
             close_connection()
-            raise self._misconfigured(str(error), kind=str(error)) from error
+            kind = error.rule.name if isinstance(error, OpeningRefused) else str(error)
+            mail_health.is_misconfigured(self._where, str(error), kind=kind)
+            raise self._outage(f"mail settings do not work: {error}", str(error), Blame.SERVER) from error
         except MailRefused:
             raise
         except BaseException:
@@ -124,16 +103,14 @@ class SmtpTransport:
         try:
             connection.smtp.send(content + b".\r\n")
         except OSError as error:
-            raise ServerUnreachable(f"hung up in the middle of the mail: {error}") from error
+            raise Interrupted(f"hung up in the middle of the mail: {error}") from error
         try:
             code, text = connection.smtp.getreply()
         except (OSError, smtplib.SMTPException) as error:
             raise _outcome_unknown(self._where, str(error)) from error
-        reply = _read("end of mail", code, text)
-        if reply.code == SERVICE_CLOSING:
-            raise ServerUnreachable(f"answered the end of the mail with {str(reply)!r}")
+        reply = Reply.read(END, code, text)
         if reply.is_refusal:
-            raise _Refused(reply)
+            raise Refused(reply)
         if not reply.is_success:
             raise _outcome_unknown(self._where, f"its answer {str(reply)!r} makes no sense")
         connection.used_at_s = time.monotonic()
@@ -143,85 +120,68 @@ class SmtpTransport:
         """Say MAIL, RCPT and DATA; a reused connection that fails meanwhile is replaced once."""
         connection = borrow_connection(self._settings)
         try:
-            _introduce(connection.smtp, sender, recipient, size_bytes, is_utf8=is_utf8)
-        except ServerUnreachable:
-            if connection.is_fresh:
+            _ask_to_begin(connection.smtp, sender, recipient, size_bytes, is_utf8=is_utf8)
+        except (Interrupted, Refused) as error:
+            is_closing = isinstance(error, Interrupted) or error.reply.code == SERVICE_CLOSING
+            if connection.is_fresh or not is_closing:
                 raise
             drop_connection()
             connection = borrow_connection(self._settings)
-            _introduce(connection.smtp, sender, recipient, size_bytes, is_utf8=is_utf8)
+            _ask_to_begin(connection.smtp, sender, recipient, size_bytes, is_utf8=is_utf8)
         return connection
 
-    def _verdict(self, reply: Reply, recipient: str) -> Exception:
-        domain = recipient.rpartition("@")[2]
-        if reply.code in LOGIN_CODES:
-            return self._misconfigured(
-                f"The mail server {self._where} answered {mask_addresses(str(reply))!r} to {reply.verb}. "
-                "Correct SMTP_USER and SMTP_PASS; waiting mails then leave by themselves.",
-                kind="login",
-            )
-        if reply.verb == "MAIL" and reply.is_permanent and reply.code != TOO_LARGE:
-            return self._misconfigured(
-                f"The mail server {self._where} does not take mail from SMTP_FROM: {mask_addresses(str(reply))!r}. "
-                "Set SMTP_FROM to a sender that it allows.",
-                kind="sender",
-            )
-        mail_health.is_well(self._where)
-        if not reply.is_permanent:
-            log.info("mail deferred by its server", to_domain=domain, code=reply.code, verb=reply.verb)
-            return MailPostponed(
-                f"greylisted by {domain}",
-                wait_s=self._settings.smtp_greylist_wait_s,
-                reply=str(reply),
-                is_server_answer=True,
-            )
-        return MailRefused(f"Mail to {domain} was refused at {reply.verb}: {reply}", reply=str(reply))
+    def _verdict(self, reply: Reply, recipient: str, mail: str) -> Exception:
+        """Return what becomes of a mail that the server did not take."""
+        rule, domain = rule_for(reply), recipient.rpartition("@")[2]
+        reason, shown = rule.reason.format(domain=domain), mask_addresses(str(reply))
+        said = f"{reason}: {shown[:WORDS_MAX]}"
+        match rule.fate:
+            case Fate.REFUSED:
+                mail_health.is_well(self._where)
+                kind = f"{reply.enhanced or reply.code} {rule.name}"
+                text = f"Mail to {domain} was refused at {reply.verb} ({reason}): {reply}"
+                return MailRefused(text, reply=str(reply), kind=kind)
+            case Fate.LATER:
+                mail_health.is_well(self._where)
+                log.info("mail deferred by its server", to_domain=domain, code=reply.code, verb=reply.verb)
+                wait_s = self._settings.smtp_greylist_wait_s
+                return MailPostponed(said, wait_s=wait_s, reply=str(reply), blame=Blame.MAIL)
+            case Fate.SETTINGS:
+                problem = f"The mail server {self._where} answered {shown!r} to {reply.verb}: {reason}. {rule.advice}"
+                mail_health.is_misconfigured(self._where, problem, kind=rule.name)
+                blame = self._blame(mail, Blame.OURS)
+                return self._outage(f"mail settings do not work, {said}", str(reply), blame)
+        return self._no_service(said, str(reply), rule, self._blame(mail, Blame.UNCLEAR))
 
-    def _unreachable(self, what: str) -> MailPostponed:
-        mail_health.is_down(self._where, mask_addresses(what))
-        return MailPostponed("mail server cannot be reached", wait_s=self._outage_wait_s(), reply=what)
+    def _unreachable(self, error: ServerUnreachable, mail: str) -> MailPostponed:
+        blame = self._blame(mail, Blame.UNCLEAR) if isinstance(error, Interrupted) else Blame.SERVER
+        what = str(error)
+        reason = error.rule.reason if error.rule is not None else "mail server cannot be reached"
+        return self._no_service(f"{reason}: {what[:WORDS_MAX]}", what, error.rule, blame)
 
-    def _misconfigured(self, what: str, *, kind: str) -> MailPostponed:
-        mail_health.is_misconfigured(self._where, what, kind=kind)
-        return MailPostponed("mail settings do not work", wait_s=self._outage_wait_s(), reply=what)
+    def _no_service(self, reason: str, reply: str, rule: Rule | None, blame: Blame) -> MailPostponed:
+        if rule is not None and rule.fate is Fate.LIMIT:
+            mail_health.is_limiting(self._where, f"{mask_addresses(reply)}. {rule.advice}")
+            blame = Blame.OURS if blame is Blame.UNCLEAR else blame
+            return self._outage(reason, reply, blame, first_wait_s=self._settings.smtp_greylist_wait_s)
+        mail_health.is_down(self._where, mask_addresses(reply))
+        return self._outage(reason, reply, blame)
 
-    def _outage_wait_s(self) -> float:
+    def _blame(self, mail: str, alone: Blame) -> Blame:
+        """Return whose trouble it is: of all, where another mail failed too since one got through."""
+        return alone if mail_health.fails_alone(self._where, mail) else Blame.SERVER
+
+    def _outage(self, reason: str, reply: str, blame: Blame, *, first_wait_s: float | None = None) -> MailPostponed:
+        wait_s = first_wait_s or self._settings.smtp_outage_wait_s
+        grown_s = wait_s + OUTAGE_GROWTH * mail_health.troubled_for_s(self._where)
         # Spread, so that a night's mails do not all knock at the same second.
-        return self._settings.smtp_outage_wait_s * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not cryptography
+        spread = random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not cryptography
+        return MailPostponed(reason, wait_s=min(grown_s, wait_s * OUTAGE_WAITS_MAX) * spread, reply=reply, blame=blame)
 
 
-def _introduce(smtp: smtplib.SMTP, sender: str, recipient: str, size_bytes: int, *, is_utf8: bool) -> None:
-    """Say who writes to whom and ask to begin.
-
-    Raises: _Refused with the server's answer; ServerUnreachable; MailRefused where it cannot take the address.
-    """
-    options = [f"SIZE={size_bytes}"] if smtp.has_extn("size") else []
-    if is_utf8:
-        if not smtp.has_extn("smtputf8"):
-            raise MailRefused(
-                "The mail server has no SMTPUTF8, which an address with letters outside ASCII before the @ needs. "
-                "Use an ASCII address, or a server with SMTPUTF8."
-            )
-        options.append("SMTPUTF8")
-    steps: tuple[tuple[str, Callable[[], tuple[int, bytes]]], ...] = (
-        ("MAIL", lambda: smtp.mail(sender, options)),
-        ("RCPT", lambda: smtp.rcpt(recipient)),
-        ("DATA", lambda: smtp.docmd("DATA")),
-    )
-    for verb, step in steps:
-        try:
-            reply = _read(verb, *step())
-        except (OSError, smtplib.SMTPException) as error:
-            raise ServerUnreachable(f"hung up after {verb}: {error}") from error
-        if reply.is_refusal and reply.code != SERVICE_CLOSING:
-            raise _Refused(reply)
-        if not (reply.code == START_INPUT if verb == "DATA" else reply.is_success):
-            raise ServerUnreachable(f"answered {verb} with {str(reply)!r}")
-
-
-def _read(verb: str, code: int, text: bytes | str) -> Reply:
-    shown = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-    return Reply(verb, code, " ".join(shown.split()))
+def _ask_to_begin(smtp: smtplib.SMTP, sender: str, recipient: str, size_bytes: int, *, is_utf8: bool) -> None:
+    introduce(smtp, sender, recipient, size_bytes=size_bytes, is_utf8=is_utf8)
+    say(DATA, lambda: smtp.docmd("DATA"), success=START_INPUT)
 
 
 def _outcome_unknown(where: str, what: str) -> MailOutcomeUnknown:

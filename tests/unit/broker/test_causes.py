@@ -414,3 +414,15 @@ def test_errors_of_any_chain_are_described_as_python_would(ties, text):
     last_line = traceback.format_exception_only(error)[-1].replace("\0", "\\x00")
     assert kept.traceback.rstrip().endswith(last_line.encode("utf-8", "backslashreplace").decode().rstrip())
     assert kept.fingerprint == AttemptError.of(error).fingerprint
+
+
+def refuse_as(kind):
+    error = PermanentError(f"refused with {kind}")
+    error.kind = kind
+    raise error
+
+
+def test_what_an_error_calls_its_kind_tells_causes_of_one_place_apart():
+    unknown, again, spam, none = (caught(refuse_as, kind) for kind in ("5.1.1", "5.1.1", "5.7.1", None))
+    assert unknown.fingerprint == again.fingerprint
+    assert len({unknown.fingerprint, spam.fingerprint, none.fingerprint}) == 3
