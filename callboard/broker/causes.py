@@ -1,8 +1,9 @@
 """What an attempt failed of: a fingerprint that all failures of one cause share, and a traceback that marks our frames.
 
 A cause is the error's class, its kind where it names one (a server's code), and the innermost frames of ours, by file
-and function: no line numbers, so that a rebuild keeps it, and no message, so that another order id does. An error without any frame of ours (a wrong signature, say)
-is told by its text, with everything removed that differs from message to message.
+and function: no line numbers, so that a rebuild keeps it, and no message, so that another order id does. An error
+without any frame of ours (a wrong signature, say) is told by its text, with everything removed that differs from
+message to message.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from callboard.cli.output import Form, note, show, styled
 from callboard.plain_text import plain
 
 if TYPE_CHECKING:
+    from callboard.mail import Rehearsal
     from callboard.ops.findings import Finding
     from callboard.settings import Settings
 
@@ -73,17 +74,35 @@ def _mail(settings: Settings) -> list[Finding]:
     from callboard.ops.findings import Finding, State
 
     def look() -> Iterator[Finding]:
-        patience_s = min(settings.smtp_timeout_s, PATIENCE_S)
+        patient = settings.model_copy(update={"smtp_timeout_s": min(settings.smtp_timeout_s, PATIENCE_S)})
         try:
-            text = mail.probe(settings.model_copy(update={"smtp_timeout_s": patience_s}))
+            text = mail.probe(patient)
+            rehearsal = mail.rehearse(patient)
         except mail.ServerUnreachable as error:
             where = f"{settings.smtp_host}:{settings.smtp_port}"
             advice = "Check SMTP_HOST and SMTP_PORT, and that this machine may reach them. Mail waits meanwhile."
             yield Finding("mail", State.FAILED, f"{where} cannot be reached: {error}.", advice)
         else:
             yield Finding("mail", State.OK, text)
+            yield from _rehearsed(rehearsal)
 
     return _checked("mail", look)
+
+
+def _rehearsed(rehearsal: Rehearsal | None) -> Iterator[Finding]:
+    """Say what the mail server answers to a mail of ours, short of sending one."""
+    from callboard.ops.findings import Finding, State
+
+    if rehearsal is None:
+        return
+    if rehearsal.is_taken:
+        yield Finding("sender", State.OK, rehearsal.text)
+    elif rehearsal.fate in ("refused", "later"):
+        # About the mailbox that was asked for, and none is needed to send.
+        advice = rehearsal.advice or "Mail to others may leave nevertheless: callboard test-email TO."
+        yield Finding("sender", State.WARNING, rehearsal.text, advice)
+    else:
+        yield Finding("sender", State.FAILED, rehearsal.text, rehearsal.advice)
 
 
 def _payments(settings: Settings) -> list[Finding]:

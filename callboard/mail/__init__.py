@@ -4,7 +4,7 @@ from callboard.mail.connection import ServerUnreachable, close_connection
 from callboard.mail.delivery import deliver
 from callboard.mail.errors import MailInvalid, MailOutcomeUnknown, MailPostponed, MailRefused
 from callboard.mail.message import Attachment, build_email
-from callboard.mail.probe import probe
+from callboard.mail.probe import Rehearsal, probe, rehearse
 from callboard.mail.rendering import template_names
 from callboard.mail.transports import Transport, transport_for
 
@@ -14,12 +14,14 @@ __all__ = [
     "MailOutcomeUnknown",
     "MailPostponed",
     "MailRefused",
+    "Rehearsal",
     "ServerUnreachable",
     "Transport",
     "build_email",
     "close_connection",
     "deliver",
     "probe",
+    "rehearse",
     "template_names",
     "transport_for",
 ]

@@ -10,24 +10,16 @@ from __future__ import annotations
 import re
 
 from callboard.mail.answers import (
-    AUTH,
     DATA,
-    EHLO,
     END,
-    MAIL,
-    OPENING,
     RCPT,
-    STARTTLS,
     TRANSACTION,
     Fate,
     Reply,
     Rule,
+    any_of,
 )
-
-
-def _words(*patterns: str) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
-
+from callboard.mail.answers_by_code import BY_CODE
 
 _NOT = r"(?:not|n't|never|un)"
 _ALLOWED = r"(?:allowed|authori[sz]ed|permitted|permission\w*|have permission\w*|entitled)"
@@ -42,7 +34,7 @@ RULES: tuple[Rule, ...] = (
         phases=frozenset({RCPT, DATA, END}),
         is_permanent=True,
         enhanced=re.compile(r"5\.7\.1(?:2\d|3[0-8])|5\.7\.50[457]"),
-        words=_words(
+        words=any_of(
             r"resolver\.rst",
             rf"{_NOT}(?: \w+){{0,2}} ?{_ALLOWED} to (?:send|post|write)(?: \w+){{0,2}} (?:to|in)\b(?! (?:us|our)\b)",
             r"recipient has blocked",
@@ -57,7 +49,7 @@ RULES: tuple[Rule, ...] = (
         source="Gmail, Yandex, Exchange Online",
         phases=TRANSACTION,
         enhanced=re.compile(r"[45]\.2\.12[0-9]"),
-        words=_words(
+        words=any_of(
             r"is receiving (?:e-?mails?|mails?|messages)", r"recipient has (?:\w+ )?exceeded|recipient thread limit"
         ),
     ),
@@ -68,7 +60,7 @@ RULES: tuple[Rule, ...] = (
         example="550 5.4.5 Daily user sending limit exceeded",
         source="Gmail, Exchange Online, Amazon SES, SendGrid, cPanel, Plesk, Yahoo",
         enhanced=re.compile(r"5\.4\.5|5\.1\.90|[45]\.5\.3|[45]\.7\.(?:28|508|65\d|705)|5\.7\.23[236]"),
-        words=_words(
+        words=any_of(
             r"throttl|rate.?limit|rate (?:\w+ ){0,3}exceed|unusual rate|frequency limit|too frequent",
             r"(?:daily|hourly|24.hour|sending|outgoing|outbound|submission|relay|messaging|message rate|e-?mail rate"
             r"|account|connection|recipients) (?:\w+ ){0,3}(?:limits?|quotas?|credits)\b(?! of size)",
@@ -79,7 +71,7 @@ RULES: tuple[Rule, ...] = (
             r"only \d+ \w+ per (?:hour|day|minute)|per (?:hour|day|minute) (?:limit|exceeded)",
             r"(?:tenant|domain|account) (?:\w+ ){0,3}exceed\w* (?:\w+ ){0,2}(?:threshold|limit)",
             r"too many (?:\w+ ){0,2}(?:messages|e-?mails|mails|recipients|connections|sessions|requests|logins?)",
-            r"unusual sending activity|unexpected volume|too fast|slow down",
+            r"too much mail|unusual sending activity|unexpected volume|too fast|slow down",
         ),
         advice="Mails leave by themselves when the limit allows; have it raised, or send less at once.",
     ),
@@ -91,7 +83,7 @@ RULES: tuple[Rule, ...] = (
         source="RFC 3463 X.2.2, Gmail, Exchange, Dovecot",
         phases=TRANSACTION,
         enhanced=re.compile(r"[45]\.2\.2"),
-        words=_words(
+        words=any_of(
             r"(?:mailbox|inbox|maildir|user|account|recipient)\b[^.;:]{0,60}\b(?:full|out of (?:storage|space))\b",
             r"over ?-?(?:the |its |his )?quota|quota (?:\w+ ){0,2}(?:exceeded|reached|full)|disk quota",
             r"exceed\w* (?:\w+ ){0,4}(?:storage|quota)|(?:mailbox|storage) (?:size )?(?:limit|quota)",
@@ -104,7 +96,7 @@ RULES: tuple[Rule, ...] = (
         reason="greylisted by {domain}",
         example="450 4.2.0 Recipient address rejected: Greylisted",
         source="postgrey, milter-greylist",
-        words=_words(r"gr[ae]y.?list"),
+        words=any_of(r"gr[ae]y.?list"),
         phases=TRANSACTION,
     ),
     Rule(
@@ -116,7 +108,7 @@ RULES: tuple[Rule, ...] = (
         phases=frozenset({DATA, END}),
         is_permanent=True,
         enhanced=re.compile(r"5\.6\.\d+|5\.7\.(?:7|512)"),
-        words=_words(
+        words=any_of(
             r"virus|malware|infected|phish|surbl|uribl|\b(?:url|uri|link)s?\b|attachment|\bcontent\b",
             r"suspicion of spam|spam message|(?:likely|is|as|be|contains?) (?:\w+ )?(?:spam|unsolicited)",
             r"spam (?:content|detected|score|message)",
@@ -132,7 +124,7 @@ RULES: tuple[Rule, ...] = (
         is_permanent=True,
         codes=frozenset({552}),
         enhanced=re.compile(r"5\.3\.4|5\.2\.3"),
-        words=_words(
+        words=any_of(
             r"too (?:big|large|long)\b|larger than",
             r"(?:size|databytes)\b.{0,40}(?:limit|exceed|max|allowed)",
             r"(?:exceed\w*|limit|max\w*)\b.{0,40}(?:size|databytes)\b",
@@ -146,7 +138,7 @@ RULES: tuple[Rule, ...] = (
         source="RFC 7372, Gmail, Exchange Online, Mail.ru",
         phases=TRANSACTION,
         enhanced=re.compile(r"[45]\.7\.(?:2[0-46]|509|515)"),
-        words=_words(r"\b(?:spf|dkim|dmarc)\b"),
+        words=any_of(r"\b(?:spf|dkim|dmarc)\b"),
         advice="Correct the DNS records of SMTP_FROM's domain, or set an SMTP_FROM of a domain that has them.",
     ),
     Rule(
@@ -156,7 +148,7 @@ RULES: tuple[Rule, ...] = (
         example="553 5.7.1 <shop@shop.test>: Sender address rejected: not owned by user shop",
         source="Postfix (smtpd_delay_reject), Exchange Online 5.7.60, Amazon SES, SendGrid, Postmark, Mail.ru, qmail",
         enhanced=re.compile(r"[45]\.1\.[78]|[45]\.7\.27|5\.7\.(?:60|750)"),
-        words=_words(
+        words=any_of(
             r"sender (?:\w+ ){0,2}(?:reject|denied|refused|blocked|blacklist|banned|invalid|unknown|forbidden|verif)",
             rf"sender\b.{{0,60}}\b{_NOT}[ -]?(?:\w+ ){{0,2}}(?:verified|registered|confirmed|allowed|authori|permitted"
             r"|exist|accepted|valid|found|local|signature)",
@@ -178,7 +170,7 @@ RULES: tuple[Rule, ...] = (
         source="RFC 3207, RFC 5248 X.7.10, Postfix, Yandex",
         codes=frozenset({523, 538}),
         enhanced=re.compile(r"[45]\.7\.1[01]"),
-        words=_words(
+        words=any_of(
             r"(?:issue|use|need|require\w*|must)\b.{0,30}\b(?:starttls|tls|ssl|encrypt\w*)",
             r"\b(?:starttls|tls|ssl|encrypt\w+|secure connection)\b.{0,30}\b(?:required|needed|must|first|mandatory)",
             r"without (?:ssl|tls|encrypt)",
@@ -193,7 +185,7 @@ RULES: tuple[Rule, ...] = (
         source="RFC 4954, Gmail, Exchange Online 5.7.57, Postfix, Exim, Mail.ru",
         codes=frozenset({525, 530, 534, 535}),
         enhanced=re.compile(r"5\.7\.(?:[389]|13|14|57|139)"),
-        words=_words(
+        words=any_of(
             r"auth\w* (?:\w+ )?(?:is )?(?:required|needed|first)|requires? (?:\w+ )?auth|auth\w* command first",
             r"(?:please|must|need to|have to) (?:first )?(?:log ?in|auth|sign in|turn on smtp auth)",
             rf"{_NOT} ?(?:been |logged |was )?(?:authenticated|logged in)|log ?in (?:first|required|failed)",
@@ -210,7 +202,7 @@ RULES: tuple[Rule, ...] = (
         example="554 5.7.1 <ann@x.test>: Relay access denied",
         source="Postfix, Exim, Sendmail, qmail, Exchange 5.7.54 and 5.7.64, Google's SMTP relay",
         enhanced=re.compile(r"5\.7\.(?:54|64)"),
-        words=_words(
+        words=any_of(
             r"relay(?:ing)?,? (?:\w+ ){0,2}(?:denied|disallowed|prohibited|rejected|refused|forbidden)",
             rf"relay\w* (?:is |are )?{_NOT} ?{_ALLOWED}|{_NOT}(?: \w+){{0,3}} ?relay|(?:unable|refuse\w*) to relay",
             r"no relay|rcpthosts|open relay",
@@ -224,7 +216,7 @@ RULES: tuple[Rule, ...] = (
         example="554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.spamhaus.org",
         source="Postfix, Exim, Gmail, Outlook.com, Exchange Online 5.7.6xx, Yahoo",
         enhanced=re.compile(r"[45]\.7\.25|5\.7\.(?:50[1236]|51[013]|6[0-4]\d|708)"),
-        words=_words(
+        words=any_of(
             r"client host|\b(?:helo|ehlo) (?:command|name|host|arg)|invalid (?:helo|ehlo)",
             r"reverse (?:dns|hostname)|\brdns\b|\bptr\b|cannot find your (?:host|rev)",
             r"blocked using|blocked by spam statistics|block.?list|black.?list",
@@ -235,140 +227,7 @@ RULES: tuple[Rule, ...] = (
         ),
         advice="Correct this host's DNS name, have its address taken off the list, or use another server.",
     ),
-    Rule(
-        name="no such mailbox",
-        fate=Fate.REFUSED,
-        reason="no such mailbox",
-        example="550 5.1.1 <ann@x.test>: Recipient address rejected: User unknown",
-        source="RFC 3463 X.1.x, RFC 7505, Postfix, Exchange Online 5.1.10 and 5.4.1",
-        phases=frozenset({RCPT, DATA, END}),
-        is_permanent=True,
-        enhanced=re.compile(r"5\.1\.(?:[1-6]|10)|5\.4\.[14]"),
-        words=_words(r"need fully.qualified address|null mx"),
-    ),
-    Rule(
-        name="server hangs up",
-        fate=Fate.OUTAGE,
-        reason="mail server cannot be reached",
-        example="421 4.4.5 Server busy, try again later",
-        source="RFC 5321 3.8",
-        codes=frozenset({421}),
-    ),
-    Rule(
-        name="server in trouble",
-        fate=Fate.OUTAGE,
-        reason="the mail server is in trouble",
-        example="452 4.3.1 Insufficient system storage",
-        source="RFC 3463 X.3.x, Postfix, Sendmail, Exim",
-        enhanced=re.compile(r"4\.3\.[0-5]|5\.3\.[125]"),
-        words=_words(
-            r"insufficient (?:system|disk)|system (?:storage|resources)|space shortage|queue file write",
-            r"(?:lookup|system|service|local|internal|configuration|server) (?:\w+ )?(?:failure|problem|error|config)",
-            r"server (?:\w+ ){0,2}busy|service (?:\w+ ){0,2}(?:not available|unavailable)",
-        ),
-    ),
-    Rule(
-        name="put off in words",
-        fate=Fate.LATER,
-        reason="put off by {domain}",
-        example="554 5.7.0 Your message could not be sent. Please try again later",
-        source="Plesk, Outlook.com, Zoho, Barracuda",
-        phases=TRANSACTION,
-        is_permanent=True,
-        words=_words(
-            r"(?:again|back|retry|try) (?:\w+ )?(?:later|in (?:a|an|some|\d)|after (?:a|some|\d))",
-            r"again (?:shortly|tomorrow|soon)",
-            r"at a later time|later time|temporar(?:y|ily)|\bdeferr?ed\b|at this time\b|please (?:retry|wait)",
-        ),
-    ),
-    Rule(
-        name="command not understood",
-        fate=Fate.OUTAGE,
-        reason="mail server cannot be reached",
-        example="502 5.5.2 Error: command not recognized",
-        source="RFC 5321 4.2.4",
-        phases=frozenset({RCPT, DATA, END}),
-        is_permanent=True,
-        codes=frozenset({500, 502, 503, 504}),
-    ),
-    Rule(
-        name="any other no to the sender",
-        fate=Fate.SETTINGS,
-        reason="the server does not take mail from SMTP_FROM",
-        example="550 5.0.0 Access denied",
-        source="RFC 5321 3.3: MAIL is about the sender",
-        phases=frozenset({MAIL}),
-        is_permanent=True,
-        is_rest=True,
-        advice="Set SMTP_FROM, or SMTP_ENVELOPE_FROM, to a sender that the server allows.",
-    ),
-    Rule(
-        name="any other no to the login",
-        fate=Fate.SETTINGS,
-        reason="the server wants another login",
-        example="504 5.7.4 Unrecognized authentication type",
-        source="RFC 4954",
-        phases=frozenset({AUTH}),
-        is_permanent=True,
-        is_rest=True,
-        advice="Correct SMTP_USER and SMTP_PASS.",
-    ),
-    Rule(
-        name="any other no to STARTTLS",
-        fate=Fate.SETTINGS,
-        reason="the server offers no encryption",
-        example="502 5.5.1 Command not implemented",
-        source="RFC 3207",
-        phases=frozenset({STARTTLS}),
-        is_permanent=True,
-        is_rest=True,
-        advice="Set SMTP_SECURITY to tls (port 465), or to none on a private network.",
-    ),
-    Rule(
-        name="any other no to EHLO",
-        fate=Fate.SETTINGS,
-        reason="what answers there does not take us for a mail client",
-        example="500 EHLO not understood",
-        source="RFC 5321 4.1.1.1; a server of FTP answers so",
-        phases=frozenset({EHLO}),
-        is_permanent=True,
-        is_rest=True,
-        advice="Check SMTP_HOST and SMTP_PORT.",
-    ),
-    Rule(
-        name="any other no at the door",
-        fate=Fate.OUTAGE,
-        reason="mail server cannot be reached",
-        example="554 mail.x.test ESMTP not accepting messages",
-        source="RFC 5321 3.1, RFC 7504 (521)",
-        phases=OPENING,
-        is_rest=True,
-    ),
-    Rule(
-        name="not now, not for you",
-        fate=Fate.LATER,
-        reason="greylisted by {domain}",
-        example="451 4.7.1 Please try again later",
-        source="RFC 3463 X.7.1: the usual code of greylisting",
-        enhanced=re.compile(r"4\.7\.1"),
-    ),
-    Rule(
-        name="any other refusal",
-        fate=Fate.REFUSED,
-        reason="refused",
-        example="550 5.7.1 Message rejected due to policy",
-        source="RFC 5321 4.2.1: 5xx",
-        is_permanent=True,
-        is_rest=True,
-    ),
-    Rule(
-        name="any other not now",
-        fate=Fate.LATER,
-        reason="put off by {domain}",
-        example="450 4.1.1 Recipient address rejected: unverified address",
-        source="RFC 5321 4.2.1: 4xx; RFC 3463: 4.X.X with whatever basic code",
-        is_rest=True,
-    ),
+    *BY_CODE,
 )
 
 

@@ -116,3 +116,8 @@ class Rule:
             or (self.enhanced is not None and self.enhanced.fullmatch(reply.enhanced) is not None)
             or (self.words is not None and self.words.search(reply.words) is not None)
         )
+
+
+def any_of(*patterns: str) -> re.Pattern[str]:
+    """Return the pattern that finds what any of these finds."""
+    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns))

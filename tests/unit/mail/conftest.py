@@ -19,7 +19,8 @@ MESSAGE_ID = "0b6f5f0e-3c52-4a55-9d1c-8a8f6c1f7a10"
 @pytest.fixture(autouse=True)
 def _own_connection_and_health() -> Iterator[None]:
     """Leave no connection and no remembered trouble to the next test."""
-    mail_health._troubles.clear()
+    for remembered in (mail_health._troubles, mail_health._troubled_since_s, mail_health._failing):
+        remembered.clear()
     yield
     close_connection()
 

@@ -29,7 +29,10 @@ Answers = dict[str, str | list[str]]
 
 
 class ScriptedServer:
-    """Follow one script a connection, the last one for all later ones; a list answers one time after another."""
+    """Follow one script a connection, the last one for all later ones; a list answers one time after another.
+
+    "RCPT <ann@x.test>" is the answer for that recipient alone.
+    """
 
     def __init__(self, *scripts: Answers, context: ssl.SSLContext | None = None) -> None:
         self._scripts = scripts or ({},)
@@ -70,7 +73,8 @@ class ScriptedServer:
                 verb = line.split()[0].decode(errors="replace").upper()
                 verbs.append(verb)
                 self.lines.append(line.decode(errors="replace").rstrip("\r\n"))
-                if not self._answer(peer, verb, answers):
+                recipient = f"{verb} {line.decode(errors='replace').partition(':')[2].strip()}"
+                if not self._answer(peer, recipient if recipient in answers else verb, answers):
                     return
                 if verb == "DATA" and self._last.startswith("354"):
                     self.contents.append(b"".join(iter(lines.readline, b".\r\n")))

@@ -1,19 +1,24 @@
-"""What mail servers say, each answer judged; the same list goes through a real conversation in test_answers_over_smtp."""
+"""What mail servers say, each answer judged; test_answers_over_smtp has the same in a real conversation."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from callboard.mail.answer_rules import RULES, rule_for
-from callboard.mail.answers import Reply
-from tests.unit.mail.answer_corpus import CORPUS
+from callboard.mail.answers import OPENING, TRANSACTION, Reply
+from tests.unit.pages import rows_of
+
+DECISION = "docs/decisions/0004-what-a-mail-servers-answer-means.md"
 
 
 def rows():
-    for line in CORPUS.strip().splitlines():
+    for line in Path(__file__).with_name("answers.txt").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
             phase, fate, rule, answer = line.split(" | ", 3)
-            yield pytest.param(phase.replace("END", "end of mail"), fate, rule, answer.replace(r"\n", "\n"), id=f"{phase}-{answer[:60]}")
+            verb = phase.replace("END", "end of mail")
+            yield pytest.param(verb, fate, rule, answer.replace(r"\n", "\n"), id=f"{phase}-{answer[:60]}")
 
 
 def reply_of(phase, answer):
@@ -25,3 +30,33 @@ def reply_of(phase, answer):
 def test_what_servers_say_is_judged_by_code_and_sentence(phase, fate, rule, answer):
     found = rule_for(reply_of(phase, answer))
     assert (found.fate, found.name) == (fate, rule)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_each_rule_of_the_decision_decides_about_its_example(rule):
+    found = {phase: rule_for(reply_of(phase, rule.example)) for phase in sorted(TRANSACTION | OPENING)}
+    assert rule in found.values()
+    assert {phase for phase, by in found.items() if by is rule} <= rule.phases
+
+
+def test_the_table_of_the_decision_is_that_of_the_code():
+    table = [row for row in rows_of(DECISION, section="The rules") if len(row) == 5]
+    assert [[cell.strip("`") for cell in row] for row in table] == [
+        [str(number), rule.name, rule.example, rule.fate, rule.source] for number, rule in enumerate(RULES, start=1)
+    ]
+
+
+def test_every_rule_has_an_answer_from_the_world_that_it_decides_about():
+    assert {rule.name for rule in RULES} == {row.values[2] for row in rows()}
+
+
+@pytest.mark.parametrize("name", ["try-again-later", "quota.exceeded", "sender-not-allowed", "relay.denied", "spf"])
+def test_the_words_of_an_address_or_a_link_decide_nothing(name):
+    for text in (f"no mailbox <{name}@x.test>", f"no mailbox {name}@x.test", f"no mailbox, see https://x.test/{name}"):
+        assert rule_for(Reply.read("RCPT", 550, text)).fate == "refused"
+
+
+def test_an_answer_is_one_line_without_what_a_terminal_obeys():
+    reply = Reply.read("RCPT", 550, "5.1.1 no\x1b[31m such\n5.1.1 mailbox\x9b here")
+    assert str(reply) == "550 5.1.1 no [31m such mailbox here"
+    assert reply.enhanced == "5.1.1"
