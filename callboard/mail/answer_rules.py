@@ -189,7 +189,7 @@ RULES: tuple[Rule, ...] = (
             r"auth\w* (?:\w+ )?(?:is )?(?:required|needed|first)|requires? (?:\w+ )?auth|auth\w* command first",
             r"(?:please|must|need to|have to) (?:first )?(?:log ?in|auth|sign in|turn on smtp auth)",
             rf"{_NOT} ?(?:been |logged |was )?(?:authenticated|logged in)|log ?in (?:first|required|failed)",
-            r"(?:invalid|incorrect|bad) credentials|smtp authentication",
+            r"(?:invalid|incorrect|bad) credentials|smtp authentication|authentication (?:unsuccessful|failed)",
             r"(?:your|sending (?:\w+ ){0,3}this) (?:\w+ )?account\b.{0,40}(?:suspend|disabled|block|lock|paused)",
             r"sending (?:\w+ ){0,3}(?:suspended|paused|disabled|blocked)|outgoing (?:\w+ )?blocked",
         ),
@@ -204,7 +204,7 @@ RULES: tuple[Rule, ...] = (
         enhanced=re.compile(r"5\.7\.(?:54|64)"),
         words=any_of(
             r"relay(?:ing)?,? (?:\w+ ){0,2}(?:denied|disallowed|prohibited|rejected|refused|forbidden)",
-            rf"relay\w* (?:is |are )?{_NOT} ?{_ALLOWED}|{_NOT}(?: \w+){{0,3}} ?relay|(?:unable|refuse\w*) to relay",
+            rf"relay\w*\b.{{0,60}}{_NOT} ?{_ALLOWED}|{_NOT}(?: \w+){{0,3}} ?relay|(?:unable|refuse\w*) to relay",
             r"no relay|rcpthosts|open relay",
         ),
         advice="Set SMTP_USER and SMTP_PASS, or let the server pass on mail of this host.",

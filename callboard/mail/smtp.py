@@ -94,7 +94,8 @@ class SmtpTransport:
         return f"{self._settings.smtp_host}:{self._settings.smtp_port}"
 
     def _deliver(self, sender: str, recipient: str, email: EmailMessage) -> Reply:
-        is_utf8 = not (sender + recipient).isascii()
+        written = [email[header].addresses[0].addr_spec for header in ("From", "To", "Reply-To") if header in email]
+        is_utf8 = not "".join([sender, *written]).isascii()
         content = _LINE_START_DOT.sub(b"..", email.as_bytes(policy=POLICY.clone(utf8=is_utf8)))
         if not content.endswith(b"\r\n"):
             content += b"\r\n"

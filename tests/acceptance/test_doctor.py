@@ -8,6 +8,7 @@ import pytest
 
 from callboard.dev.mail_server import MailServer
 from callboard.dev.yookassa import YooKassaSandbox
+from tests.unit.mail.scripted_server import ScriptedServer
 
 
 @pytest.fixture
@@ -32,7 +33,8 @@ def states(done):
 def test_all_that_is_configured_is_tried(shell, surroundings):
     done = shell.run_callboard("doctor", "-o", "json", **surroundings)
     found = states(done)
-    assert [found[name] for name in ("settings", "mail", "payments", "storage", "access", "doorbell")] == 6 * ["ok"]
+    for name in ("settings", "mail", "sender", "payments", "storage", "access", "doorbell"):
+        assert found[name] == "ok"
     # The servers of the tests may lose data, and no worker runs; both are said.
     assert (found["durability"], found["workers"], done.returncode) == ("failed", "warning", 4)
     table = shell.run_callboard("doctor", **surroundings)
@@ -57,3 +59,13 @@ def test_what_is_broken_is_named_and_hides_nothing_else(shell, surroundings, nam
     assert said in finding["text"] + finding["advice"]
     assert "of-somebody-else" not in done.stdout
     assert {"mail", "payments", "storage"} <= set(states(done))
+
+
+def test_a_sender_that_the_server_refuses_at_rcpt_is_named_with_its_answer(shell, surroundings):
+    refusal = "553 5.7.1 Sender address rejected: not owned by user shop"
+    with ScriptedServer({"RCPT": refusal}) as server:
+        done = shell.run_callboard("doctor", "-o", "json", **{**surroundings, "SMTP_PORT": str(server.port)})
+    [finding] = [finding for finding in json.loads(done.stdout) if finding["name"] == "sender"]
+    assert (finding["state"], done.returncode) == ("failed", 4)
+    assert refusal in finding["text"]
+    assert "Set SMTP_FROM" in finding["advice"]
