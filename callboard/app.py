@@ -36,6 +36,8 @@ QUEUE_ORDER_VARIABLE = "CALLBOARD_QUEUE_ORDER"
 ERRAND_VARIABLE = "CALLBOARD_ERRAND"
 #: Where `callboard start` tells its processes which folder their logs go to.
 LOG_FOLDER_VARIABLE = "CALLBOARD_LOG_FOLDER"
+#: Where `callboard start` tells `callboard work` the folder that its processes are to share.
+FOLDER_VARIABLE = "CALLBOARD_WORKER_FOLDER"
 #: Set in the processes of `callboard work`.
 SUPERVISED_VARIABLE = "CALLBOARD_SUPERVISED"
 
@@ -118,6 +120,7 @@ def _worker_start() -> Any:
         metrics_host=settings.metrics_host,
         metrics_port=settings.metrics_port,
         check_schema=check_schema,
+        has_end=bool(os.environ.get(ERRAND_VARIABLE)),
         # A process of `callboard work` says nothing: that has counted all of them.
         connection_warning=lambda: None if SUPERVISED_VARIABLE in os.environ else connection_warning(starting=1),
     )

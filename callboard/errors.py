@@ -2,6 +2,8 @@
 
 CallboardError
 ├── ConfigurationError      wrong or missing settings, all of them at once
+│   └── AddressRefused      the address to listen on is none, or not ours
+├── PortTaken               another program listens on the port
 ├── DatabaseUnavailable     no answer from Postgres within the deadline
 │   └── BrokerUnavailable   send() could not store its message; carries it, sending it again is safe
 ├── SchemaOutdated          the database is older or newer than this code
@@ -49,6 +51,14 @@ class ConfigurationError(CallboardError):
     def __init__(self, *problems: str) -> None:
         self.problems = problems
         super().__init__("\n".join(problems))
+
+
+class AddressRefused(ConfigurationError):
+    """The address to listen on does not resolve, is not this machine's, or may not be opened."""
+
+
+class PortTaken(CallboardError):
+    """Another program listens on the port; it may end, so that another try may help."""
 
 
 class DatabaseUnavailable(CallboardError):

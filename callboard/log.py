@@ -26,6 +26,8 @@ Event = MutableMapping[str, Any]
 
 #: Fields whose value never reaches a log line, whoever logs them.
 SECRET_FIELDS = re.compile(r"pass(word)?$|secret|token$|authorization|api_key|dsn$|database_url", re.IGNORECASE)
+#: What Dramatiq's worker logs of every failure.
+DRAMATIQ_FAILURE = "Failed to process message %s with unhandled exception."
 ADDRESS = re.compile(r"[^\s@<>\"',;:()]+@([^\s@<>\"',;:()]+)")
 
 
@@ -46,8 +48,9 @@ class Logger:
     def info(self, event: str, **fields: Any) -> None:
         self._log(logging.INFO, event, fields)
 
-    def warning(self, event: str, **fields: Any) -> None:
-        self._log(logging.WARNING, event, fields)
+    def warning(self, event: str, *, failure: BaseException | None = None, **fields: Any) -> None:
+        """Log a warning; failure: with the traceback of this exception."""
+        self._log(logging.WARNING, event, fields, exc_info=failure)
 
     def error(self, event: str, **fields: Any) -> None:
         self._log(logging.ERROR, event, fields)
@@ -56,7 +59,9 @@ class Logger:
         """Log an error with the traceback of the exception being handled."""
         self._log(logging.ERROR, event, fields, exc_info=True)
 
-    def _log(self, level: int, event: str, fields: dict[str, Any], *, exc_info: bool = False) -> None:
+    def _log(
+        self, level: int, event: str, fields: dict[str, Any], *, exc_info: bool | BaseException | None = None
+    ) -> None:
         if self._logger.isEnabledFor(level):
             extra = {"callboard_fields": {**_context.get()(), **fields}}
             # The event goes through %s, so that a percent sign in it stays one.
@@ -100,11 +105,15 @@ def configure_logging(level: str = "info", log_format: str | None = None, folder
     """
     import structlog
 
-    is_json = (log_format or ("console" if sys.stderr.isatty() else "json")) == "json"
+    is_terminal = folder is None and _is_read_in_terminal()
+    is_json = (log_format or ("console" if is_terminal else "json")) == "json"
     renderers: list[Any] = (
         [structlog.processors.JSONRenderer(ensure_ascii=False), lambda _logger, _method, line: plain_json(line)]
         if is_json
-        else [_make_plain, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            _make_plain,
+            structlog.dev.ConsoleRenderer(colors=is_terminal, exception_formatter=structlog.dev.plain_traceback),
+        ]
     )
     chain: list[Any] = [
         _add_fields,
@@ -127,11 +136,19 @@ def configure_logging(level: str = "info", log_format: str | None = None, folder
     for handler in handlers:
         handler.setFormatter(formatter)
         handler.addFilter(_without_arguments)
+        handler.addFilter(_not_said_by_us)
     root = logging.getLogger()
     root.handlers[:] = handlers
     root.setLevel({"warn": "WARNING"}.get(level, level.upper()))
     for noisy in ("uvicorn.access", "mail.log", "urllib3", "httpx", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _is_read_in_terminal() -> bool:
+    """Tell whether a person reads stderr; in Dramatiq's worker processes a pipe stands for it, to the same terminal."""
+    if type(sys.stderr).__module__ == "dramatiq.compat":
+        return sys.__stderr__ is not None and sys.__stderr__.isatty()
+    return sys.stderr.isatty()
 
 
 def _files(folder: Path) -> list[logging.StreamHandler[Any]]:
@@ -175,6 +192,12 @@ def _make_plain(_logger: Any, _method: str, event: Event) -> Event:
         if isinstance(value, str):
             event[key] = plain(value, keeps_lines=key == "exception")
     return event
+
+
+def _not_said_by_us(record: logging.LogRecord) -> bool:
+    """Leave out Dramatiq's line of a failure where ours follows, which says what becomes of the message too."""
+    is_failure = record.name.startswith("dramatiq.worker") and record.msg == DRAMATIQ_FAILURE
+    return not (is_failure and "message_id" in _context.get()())
 
 
 def _without_arguments(record: logging.LogRecord) -> bool:

@@ -33,6 +33,10 @@ class DeadLetters(Middleware):
                     actor=verdict.actor_name,
                     queue=verdict.queue_name,
                     reason=verdict.reason,
+                    run_ms=None if verdict.run_s is None else round(verdict.run_s * 1000),
                     error_class=verdict.error.error_class if verdict.error else None,
+                    error=verdict.error.message if verdict.error else None,
                     fingerprint=verdict.cause.fingerprint if verdict.cause else None,
+                    # Below the line for a person, and a field of it for a machine.
+                    **({"exception": verdict.error.traceback} if verdict.error else {}),
                 )

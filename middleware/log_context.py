@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from dramatiq.broker import Broker
+from dramatiq.errors import RateLimitExceeded, Retry
 from dramatiq.middleware import Middleware
 
 from callboard.broker import Delivery, Outcome
@@ -44,8 +45,11 @@ class LogContext(Middleware):
         if decision and decision.outcome is Outcome.DISCARDED:
             log.info("message discarded", run_ms=run_ms, error_class=type(exception).__name__)
             return
+        if decision and decision.outcome is Outcome.DEAD:
+            return  # Said with its traceback when the dead letter is kept.
         log.warning(
             "message failed",
+            failure=None if _is_expected(broker, message, exception) else exception,
             run_ms=run_ms,
             outcome=decision.outcome.value if decision else None,
             reason=decision.reason if decision else None,
@@ -61,6 +65,14 @@ class LogContext(Middleware):
         clear_log_context()
 
     after_nack = after_ack
+
+
+def _is_expected(broker: Broker, message: Any, exception: BaseException) -> bool:
+    """Tell whether a failure is nothing to be surprised at, as Dramatiq has it."""
+    actor = broker.actors.get(message.actor_name)
+    throws = message.options.get("throws") or (actor.options.get("throws") if actor else None)
+    is_thrown = isinstance(throws, (type, tuple)) and isinstance(exception, throws)
+    return isinstance(exception, (Retry, RateLimitExceeded)) or is_thrown
 
 
 def _log_fields(message: Any) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class WorkerStart:
     check_schema: Callable[[], None]
     #: Returns why Postgres may run out of connections, or None. Raises DatabaseUnavailable.
     connection_warning: Callable[[], str | None] = lambda: None
+    #: The work has an end, and whoever waits for it should hear of it at once.
+    has_end: bool = False
 
 
 class WorkerBoot(Middleware):
@@ -51,8 +53,6 @@ class WorkerBoot(Middleware):
 
     def after_process_boot(self, broker: Broker) -> None:
         """Check settings and schema. Exits the process: a plain exception here would be swallowed."""
-        from callboard.ops import exposition
-
         try:
             start = self._start()
             configure_logging(start.log_level, start.log_format, start.log_folder)
@@ -63,7 +63,10 @@ class WorkerBoot(Middleware):
             _refuse(error)
         except DatabaseUnavailable as error:
             log.warning("database is away; the worker waits for it", error=str(error))
-        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(exposition.shared_dir()))
+        try:
+            _join_folder()
+        except ConfigurationError as error:
+            _refuse(error)
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Check the schedules: only now are all modules imported that may declare some. Exits as above."""
@@ -81,7 +84,9 @@ class WorkerBoot(Middleware):
         log.info("worker started", queues=sorted(worker.consumers), threads=worker.worker_threads)
         self._is_ending, started_at = False, time.time()
         exposition.report_health(
-            place, lambda: {"started_at": started_at, **worker_report(broker, worker, is_ending=self._is_ending)}
+            place,
+            lambda: {"started_at": started_at, **worker_report(broker, worker, is_ending=self._is_ending)},
+            exposition.report_interval_s(has_end=start.has_end),
         )
         if start.metrics_port is not None:
             exposition.serve_when_free(start.metrics_host, start.metrics_port, place)
@@ -117,6 +122,14 @@ def worker_report(broker: Broker, worker: Worker, *, is_ending: bool) -> dict[st
 def _side_of(broker: Any, worker: Worker) -> Any:
     """Return what our broker runs for a Worker; None before its start and on brokers of another kind."""
     return broker.worker_of(worker) if hasattr(broker, "worker_of") else None
+
+
+def _join_folder() -> None:
+    """Live in the folder of this process's supervisor or master, where metrics and health are kept."""
+    from callboard.ops.worker_folders import join_folder
+
+    given = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(join_folder(Path(given) if given else None))
 
 
 def _refuse(error: Exception) -> NoReturn:

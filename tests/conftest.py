@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,6 +41,12 @@ def wait_until(condition: Callable[[], Any], timeout_s: float = 10, what: str = 
             pytest.fail(f"{what} did not come true within {timeout_s} s")
         time.sleep(0.02)
     return value
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process is there and has not ended: one that its parent has not reaped yet has."""
+    said = subprocess.run(["ps", "-p", str(pid), "-o", "stat="], capture_output=True, text=True, check=False).stdout
+    return bool(said.strip()) and not said.strip().startswith("Z")
 
 
 def pause_upkeep(url: str) -> None:

@@ -281,6 +281,10 @@ class PostgresBroker(HookedBroker):
     def wait_for_close(self, timeout_s: float) -> None:
         self._sides.closed.wait(timeout_s)
 
+    def end_waits(self) -> None:
+        """Wake the consumers' threads, which are about to end."""
+        self._closed.set()
+
     def close(self) -> None:
         """End the workers' sides and the consumers, ring what is owed, and close the connections."""
         for consumer in list(self._consumers):

@@ -133,6 +133,7 @@ class Stopping:
             time.sleep(DRAIN_LOOK_S)
         if count := self._side.hand_back():
             log.warning("messages were still running at the end of the grace and are handed back", count=count)
+        self._side.end_threads()
 
     def retire_when_idle(self) -> None:
         """Where this process retires, wait until nothing runs here, and end it; called when claiming has ended.
@@ -188,8 +189,6 @@ class Stopping:
 def _ask_master_to_end() -> None:
     """Let Dramatiq's master end this process: one that ends by itself is reported by it as a fault."""
     master = multiprocessing.parent_process()
-    pid = os.getpid() if master is None or master.pid is None else master.pid
-    try:
-        os.kill(pid, signal.SIGTERM)
-    except ProcessLookupError:
-        os.kill(os.getpid(), signal.SIGTERM)
+    # Asked of its pipe, not of its number, which may be a stranger's once it has died.
+    is_there = master is not None and master.pid is not None and master.is_alive()
+    os.kill(master.pid if is_there else os.getpid(), signal.SIGTERM)  # type: ignore[union-attr, arg-type]

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
 from operator import itemgetter
-from queue import PriorityQueue
+from queue import Empty, PriorityQueue
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -35,6 +35,13 @@ class WorkQueue(PriorityQueue[WorkItem]):
         self._lines: dict[str, deque[WorkItem]] = {name: deque() for name in strict_order}
         self._is_strict = bool(self._lines)
         self._length = 0
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Let nobody wait for a message from now on; what is here can be taken still."""
+        with self.mutex:
+            self._is_closed = True
+            self.not_empty.notify_all()
 
     def put_all(self, deliveries: Iterable[Delivery]) -> None:
         """Add messages and wake as many threads as there are messages."""
@@ -52,9 +59,11 @@ class WorkQueue(PriorityQueue[WorkItem]):
     def get(self, block: bool = True, timeout: float | None = None) -> WorkItem:  # noqa: FBT001, FBT002 - queue.Queue's own
         """Take the first message; wait for one only if there is none."""
         with self.mutex:
-            if self._length:
-                return self._get()
-        return super().get(block, timeout)
+            if not self._length and block:
+                self.not_empty.wait_for(lambda: self._length or self._is_closed, timeout)
+            if not self._length:
+                raise Empty
+            return self._get()
 
     def task_done(self) -> None:
         with self.mutex:

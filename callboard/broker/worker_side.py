@@ -123,6 +123,13 @@ class WorkerSide:
             self.completions.submit(delivery.release_verdict())
         return len(running)
 
+    def end_threads(self) -> None:
+        """Let the worker's and the consumers' threads end now: they would notice up to a second later each."""
+        for thread in (*self._worker.workers, *self._worker.consumers.values()):
+            thread.stop()
+        self._work_queue.close()
+        self._broker.end_waits()
+
     def leave(self) -> None:
         """Leave at once: hand back everything, then forget the worker's row. Dramatiq exits right after."""
         self.stop_claiming_soon()

@@ -15,6 +15,7 @@ from callboard.ops.wording import command
 
 #: What the end of a worker takes beyond the grace of what it runs, s.
 STOP_MARGIN_S = 15
+EXIT_UNHEALTHY = 4
 #: Marks that a container's runtime leaves.
 CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
 
@@ -92,12 +93,20 @@ def list_processes(output: Form = typer.Option(Form.TABLE, "--output", "-o", hel
 
 
 def _start(arguments: list[str] | tuple[str, ...]) -> None:
-    from callboard.app import LOG_FOLDER_VARIABLE
+    from callboard.app import FOLDER_VARIABLE, LOG_FOLDER_VARIABLE
     from callboard.ops import background
 
     if os.geteuid() == 0 and _is_container():
         note("This is a container: its own supervisor restarts, limits and logs better. There, run: callboard work")
-    worker, is_new = background.start(Path(), arguments, lambda logs: {LOG_FOLDER_VARIABLE: str(logs)})
+    worker, is_new = background.start(
+        Path(), arguments, lambda logs, place: {LOG_FOLDER_VARIABLE: str(logs), FOLDER_VARIABLE: str(place)}
+    )
+    if worker.why_idle is not None:
+        note(
+            f"{_name(worker)} runs in the background and works on nothing yet: {worker.why_idle}. "
+            "It begins by itself when that is over; see: callboard logs -f. To end it: callboard stop"
+        )
+        raise typer.Exit(EXIT_UNHEALTHY)
     if is_new:
         note(f"Started {_name(worker)}. Logs: {background.LOG_FOLDER}/, or: callboard logs -f")
     else:

@@ -45,7 +45,8 @@ def work(
     max_rss: MaxRss = None,
 ) -> None:
     """Run WORKER_PROCESSES processes of JOB_CONCURRENCY threads, each replaced on its own when it ends."""
-    from callboard.ops import exposition
+    from callboard.app import FOLDER_VARIABLE
+    from callboard.ops import worker_folders
     from callboard.ops.worker_supervision import WorkerSupervisor, work_order
 
     limits, errand = work_order(
@@ -57,7 +58,7 @@ def work(
     wanted = _known_queues(queues, modules or [])
     # A process that retires works beside its successor.
     _check_connections(settings.worker_processes + limits.are_set)
-    place = exposition.shared_dir(os.getpid())
+    place = worker_folders.make_folder(os.environ.pop(FOLDER_VARIABLE, None))
     supervisor = WorkerSupervisor(
         _children(settings, wanted, modules or [], place, errand.kind if errand else ""),
         place=place,
@@ -90,7 +91,7 @@ def _start(supervisor: WorkerSupervisor, settings: Settings, place: Path) -> Non
         claim_max=settings.max_tasks_per_cycle,
     )
     if settings.metrics_port is not None:
-        exposition.serve_when_free(settings.metrics_host, settings.metrics_port, place)
+        exposition.serve_when_free(settings.metrics_host, settings.metrics_port, place, supervisor.why_not_alive)
 
 
 def _children(settings: Settings, queues: list[str], modules: list[str], place: Path, errand: str) -> list[Child]:

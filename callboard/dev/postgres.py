@@ -12,8 +12,8 @@ import fcntl
 import hashlib
 import os
 import pwd
-import shlex
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psycopg2
@@ -32,6 +33,11 @@ from callboard.log import get_logger
 log = get_logger(__name__)
 
 START_TIMEOUT_S = 60
+#: Time a server that was told to stop gets to be gone, s.
+STOP_TIMEOUT_S = 30
+LOOK_INTERVAL_S = 0.02
+#: Where the server writes into its pid file that it is ready; counted from 0.
+PID_FILE_STATE_LINE = 7
 #: Who runs the server when we are root, as Postgres refuses to run as root.
 UNPRIVILEGED_USER = "nobody"
 #: A Unix socket's path must fit into 107 bytes, of which ".s.PGSQL.5432" takes 14.
@@ -87,6 +93,8 @@ class Server:
     def __post_init__(self) -> None:
         self.data_dir = self.data_dir.resolve()
         self._user = UNPRIVILEGED_USER if os.geteuid() == 0 else None
+        #: The server, where this process started it.
+        self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@/{database}?host={quote(str(self._socket_dir), safe='')}"
@@ -120,29 +128,58 @@ class Server:
                 "--locale=C.UTF-8",
                 "--no-sync",
             )
+        if self._process is not None:
+            # A former one that was killed: unreaped, its number would look alive to Postgres.
+            self._process.poll()
         self._remove_stale_pid_file()
         settings = {**TUNING, **self.options, "listen_addresses": "", "unix_socket_directories": str(self._socket_dir)}
-        arguments = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in settings.items())
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         log_file = self.data_dir / "server.log"
-        self._run(
-            "pg_ctl",
-            "-D",
-            str(self.data_dir),
-            "-l",
-            str(log_file),
-            "-w",
-            "-t",
-            str(START_TIMEOUT_S),
-            "-o",
-            arguments,
-            "start",
-            log_file=log_file,
-        )
+        # Our own child, and not pg_ctl's, whose death would leave it to process 1: so we can wait for its end.
+        with log_file.open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - the wheel's program, our own arguments
+                [str(self.bin_dir / "postgres"), "-D", str(self.data_dir), *options],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                **self._rights(),
+            )
+        self._wait_until_ready(self._process, log_file)
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes], log_file: Path) -> None:
+        until = time.monotonic() + START_TIMEOUT_S
+        while self._read_pid_file() != (process.pid, "ready"):
+            if process.poll() is not None or time.monotonic() > until:
+                code = process.returncode
+                why = f"did not start within {START_TIMEOUT_S} s" if code is None else f"ended with code {code}"
+                self._end(process)
+                raise ServerFailed(f"Postgres {why}:\n{log_file.read_text(errors='replace')[-2000:].strip()}")
+            time.sleep(LOOK_INTERVAL_S)
 
     def stop(self) -> None:
-        """Stop the cluster, ending its connections; do nothing if it does not run."""
-        with contextlib.suppress(ServerFailed):
-            self._run("pg_ctl", "-D", str(self.data_dir), "-m", "fast", "-w", "-t", "30", "stop")
+        """Stop the cluster, ending its connections, and return when it is gone; do nothing if it does not run."""
+        if self._process is not None:
+            self._end(self._process)
+            self._process = None
+        # Another process may have started it.
+        pid, _ = self._read_pid_file()
+        if pid is None or not self._is_server(pid):
+            return
+        self._run("pg_ctl", "-D", str(self.data_dir), "-m", "fast", "-w", "-t", str(STOP_TIMEOUT_S), "stop")
+        until = time.monotonic() + STOP_TIMEOUT_S
+        # It takes its file away a moment before its end.
+        while self._is_server(pid) and time.monotonic() < until:
+            time.sleep(LOOK_INTERVAL_S)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """End our own server: fast, then at once, which the next start makes good from the log."""
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+            if process.poll() is None:
+                process.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_TIMEOUT_S)
+                return
+            log.warning("postgres does not end", pid=process.pid, signal=number.name)
 
     def answers(self) -> bool:
         """Return whether a server accepts connections on our socket: the only proof that one runs."""
@@ -197,13 +234,34 @@ class Server:
 
     def _remove_stale_pid_file(self) -> None:
         """Remove a pid file whose number belongs to another program by now; Postgres would refuse to start."""
-        pid_file = self.data_dir / "postmaster.pid"
+        pid, _ = self._read_pid_file()
+        if pid is not None and not self._is_server(pid):
+            log.info("stale pid file removed", pid=pid)
+            (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
+
+    def _read_pid_file(self) -> tuple[int | None, str]:
+        """Return number and state of the server as it wrote them; no number where it wrote none."""
         with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
-            pid = int(pid_file.read_text().splitlines()[0])
-            name = subprocess.run(["ps", "-p", str(pid), "-o", "comm="], capture_output=True, text=True, check=False)  # noqa: S603, S607 - fixed arguments
-            if "postgres" not in name.stdout:
-                log.info("stale pid file removed", pid=pid)
-                pid_file.unlink()
+            lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
+            return int(lines[0]), lines[PID_FILE_STATE_LINE].strip() if len(lines) > PID_FILE_STATE_LINE else ""
+        return None, ""
+
+    def _is_server(self, pid: int) -> bool:
+        """Tell whether a number is our server's: not a stranger's, nor that of one that is dead and not yet reaped."""
+        asked = ["ps", "-ww", "-p", str(pid), "-o", "stat=", "-o", "args="]
+        said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603 - fixed words and a number
+        return not said.startswith("Z") and "postgres" in said and str(self.data_dir) in said
+
+    def _rights(self) -> dict[str, Any]:
+        """Return as whom, and how, the server's programs run."""
+        return {
+            "cwd": "/",
+            "user": self._user,
+            "group": pwd.getpwnam(self._user).pw_gid if self._user else None,
+            "extra_groups": [] if self._user else None,
+            "start_new_session": True,
+            "umask": 0o077,
+        }
 
     def _run(self, program: str, *arguments: str, log_file: Path | None = None) -> None:
         # A file, not a pipe: the server inherits it, and reading a pipe to its end would wait for the server.
@@ -214,12 +272,7 @@ class Server:
                 stdout=output,
                 stderr=output,
                 check=False,
-                cwd="/",
-                user=self._user,
-                group=pwd.getpwnam(self._user).pw_gid if self._user else None,
-                extra_groups=[] if self._user else None,
-                start_new_session=True,
-                umask=0o077,
+                **self._rights(),
             )
             if done.returncode == 0:
                 return

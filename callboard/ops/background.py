@@ -1,7 +1,7 @@
 """The local background worker: `callboard work`, detached, one to a folder.
 
 Whether it runs is told by a lock on its pid file, which its supervisor inherits and holds to its end: a number in a
-file says nothing once the machine has given it to another program.
+file says nothing once the machine has given it to another program, nor in another container that shares the folder.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from callboard.errors import CallboardError, ConfigurationError, Conflict
-from callboard.ops.exposition import place_of
 from callboard.ops.log_files import ERROR_LOG, OUT_LOG, last_lines
 from callboard.ops.process_reports import ProcessReport, read_reports, rss_bytes
+from callboard.ops.worker_folders import make_folder, pid_namespace
 
 PID_FILE = Path(".callboard") / "worker.pid"
 STATE_FILE = Path(".callboard") / "worker.json"
@@ -30,6 +30,8 @@ LOG_FOLDER = Path("logs")
 LOOK_INTERVAL_S = 0.1
 #: Time a started worker gets to come up, or to refuse, before start() returns, s.
 START_PATIENCE_S = 15.0
+#: Time a process that has come up gets to reach the database, before start() says that it waits for it, s.
+READY_PATIENCE_S = 5.0
 #: Time a killed process gets to be gone, s.
 KILL_PATIENCE_S = 5.0
 
@@ -54,6 +56,8 @@ class BackgroundWorker:
     started_at: datetime
     arguments: tuple[str, ...]
     processes: tuple[BackgroundProcess, ...]
+    #: Why none of its processes may run a message, or None.
+    why_idle: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +75,18 @@ def background_state(folder: Path = Path()) -> BackgroundWorker | None:
         pid = None if file is None or file.lock(shared=True) else file.wait_for_pid()
     if pid is None:
         return None
-    started_at, arguments, place = _read_state(folder)
-    processes = [BackgroundProcess("supervisor", pid, started_at, rss_bytes(pid), None, "running")]
-    reports = sorted(read_reports(place).values(), key=lambda report: (report.started_at, report.pid)) if place else []
+    state = _read_state(folder)
+    processes = [BackgroundProcess("supervisor", pid, state.started_at, rss_bytes(pid), None, "running")]
+    reports = sorted(state.reports().values(), key=lambda report: (report.started_at, report.pid))
     processes += [_process(report) for report in reports]
-    return BackgroundWorker(pid, started_at, arguments, tuple(processes))
+    return BackgroundWorker(pid, state.started_at, state.arguments, tuple(processes), _why_idle(reports))
+
+
+def _why_idle(reports: Sequence[ProcessReport]) -> str | None:
+    obstacles = [report.dead or report.unready for report in reports]
+    if not all(obstacles):
+        return None
+    return obstacles[0] if obstacles else "no process has come up"
 
 
 def _process(report: ProcessReport) -> BackgroundProcess:
@@ -86,20 +97,21 @@ def _process(report: ProcessReport) -> BackgroundProcess:
 
 
 def start(
-    folder: Path, arguments: Sequence[str], environment: Callable[[Path], Mapping[str, str]]
+    folder: Path, arguments: Sequence[str], environment: Callable[[Path, Path], Mapping[str, str]]
 ) -> tuple[BackgroundWorker, bool]:
     """Start `callboard work` with these arguments in the background, unless one runs; return it and whether it is new.
 
-    environment(logs) returns what its processes must be told so that they log into that folder.
-    It returns when the first process has come up, at the latest after a while. Raises: CallboardError with its last
-    words when it ends at once, ConfigurationError when the folder cannot be written.
+    environment(logs, place) returns what its processes must be told so that they log into one folder and share the
+    other. It returns when a process may run messages, at the latest after a while: why_idle says what it waits for.
+    Raises: CallboardError with its last words when it ends at once, ConfigurationError when the folder cannot be
+    written, Conflict when one runs in another container.
     """
     with _pid_file(folder, make=True) as file:
         until = time.monotonic() + KILL_PATIENCE_S
         while file is None or not file.lock():
             # Taken by a worker; or for a moment, by somebody who looks.
             if (running := background_state(folder)) is not None:
-                return running, False
+                return _wait_until_up(folder, lambda: False) or running, False
             if time.monotonic() > until:
                 path = folder / PID_FILE
                 raise Conflict(f"A process holds {path} without its number in it. Find and end it: fuser {path}")
@@ -108,28 +120,36 @@ def start(
         file.write_pid(None)
         _end_orphans(folder)
         process = _launch(folder, arguments, environment, file)
-    place = place_of(process.pid)
-    until = time.monotonic() + START_PATIENCE_S
-    while process.poll() is None and not read_reports(place) and time.monotonic() < until:
-        time.sleep(LOOK_INTERVAL_S)
-    state = background_state(folder)
+    state = _wait_until_up(folder, lambda: process.poll() is not None)
     if process.poll() is not None or state is None:
         words = "\n".join(last_lines(folder / LOG_FOLDER / ERROR_LOG, 10))
         raise CallboardError(f"The background worker ended at once, with exit code {process.poll()}. It said:\n{words}")
     return state, True
 
 
+def _wait_until_up(folder: Path, has_ended: Callable[[], bool]) -> BackgroundWorker | None:
+    """Return the worker when it may run messages, has ended, or has had its time."""
+    until, has_reported = time.monotonic() + START_PATIENCE_S, False
+    while True:
+        state = background_state(folder)
+        if state is None or has_ended() or state.why_idle is None or time.monotonic() > until:
+            return state
+        if not has_reported and len(state.processes) > 1:
+            has_reported, until = True, min(until, time.monotonic() + READY_PATIENCE_S)
+        time.sleep(LOOK_INTERVAL_S)
+
+
 def _launch(
-    folder: Path, arguments: Sequence[str], environment: Callable[[Path], Mapping[str, str]], file: _PidFile
+    folder: Path, arguments: Sequence[str], environment: Callable[[Path, Path], Mapping[str, str]], file: _PidFile
 ) -> subprocess.Popen[bytes]:
-    logs = (folder / LOG_FOLDER).resolve()
+    logs, place = (folder / LOG_FOLDER).resolve(), make_folder()
     try:
         logs.mkdir(exist_ok=True)
         with (logs / OUT_LOG).open("ab") as out, (logs / ERROR_LOG).open("ab") as error:
             process = subprocess.Popen(  # noqa: S603 - our own command
                 [sys.executable, "-m", "callboard.cli", "work", *arguments],
                 cwd=folder,
-                env={**os.environ, **environment(logs)},
+                env={**os.environ, **environment(logs, place)},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=error,
@@ -141,7 +161,8 @@ def _launch(
     state = {
         "arguments": list(arguments),
         "started_at": datetime.now(UTC).isoformat(),
-        "place": str(place_of(process.pid)),
+        "place": str(place),
+        "namespace": pid_namespace(),
     }
     try:
         (folder / STATE_FILE).write_text(json.dumps(state))
@@ -154,14 +175,33 @@ def _launch(
 
 def last_arguments(folder: Path) -> tuple[str, ...]:
     """Return what the background worker was started with last."""
-    return _read_state(folder)[1]
+    return _read_state(folder).arguments
 
 
-def _read_state(folder: Path) -> tuple[datetime, tuple[str, ...], Path | None]:
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What start() wrote of the worker: with what it was started, where its processes report, where they count."""
+
+    started_at: datetime
+    arguments: tuple[str, ...] = ()
+    place: Path | None = None
+    namespace: str | None = None
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether its numbers are those of another container, and other processes' here."""
+        return self.namespace is not None and self.namespace != pid_namespace()
+
+    def reports(self) -> dict[int, ProcessReport]:
+        return read_reports(self.place) if self.place else {}
+
+
+def _read_state(folder: Path) -> _State:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        state = json.loads((folder / STATE_FILE).read_text())
-        return datetime.fromisoformat(state["started_at"]), tuple(state["arguments"]), Path(state["place"])
-    return datetime.now(UTC), (), None
+        said = json.loads((folder / STATE_FILE).read_text())
+        started_at = datetime.fromisoformat(said["started_at"])
+        return _State(started_at, tuple(said["arguments"]), Path(said["place"]), said.get("namespace"))
+    return _State(datetime.now(UTC))
 
 
 def stop(folder: Path, timeout_s: float) -> Stopped | None:
@@ -188,8 +228,11 @@ def stop(folder: Path, timeout_s: float) -> Stopped | None:
 
 def _end_orphans(folder: Path) -> None:
     """Ask processes to end whose supervisor was killed: they would work on beside the new ones, watched by nobody."""
-    place = _read_state(folder)[2]
-    for report in read_reports(place).values() if place else ():
+    state = _read_state(folder)
+    reports = state.reports().values()
+    if state.is_elsewhere and reports:
+        raise Conflict(f"Processes of {folder.resolve()} still run in another container. End them there.")
+    for report in reports:
         with contextlib.suppress(ProcessLookupError):
             # The number of a master may be another's by now; what it started is in its session.
             if os.getsid(report.pid) == report.master_pid:
@@ -215,9 +258,10 @@ def _children_of(pid: int) -> list[int]:
 
 
 class _PidFile:
-    """The pid file, open."""
+    """The pid file of a folder, open."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, folder: Path, descriptor: int) -> None:
+        self._folder = folder
         self.descriptor = descriptor
 
     def lock(self, *, shared: bool = False) -> bool:
@@ -237,14 +281,22 @@ class _PidFile:
             os.pwrite(self.descriptor, f"{pid}\n".encode(), 0)
 
     def wait_for_pid(self) -> int | None:
-        """Return the worker's number, which leads a session; whoever took the lock writes it a moment later."""
+        """Return the worker's number, which leads a session; whoever took the lock writes it a moment later.
+
+        Raises: Conflict where it is another container's.
+        """
         until = time.monotonic() + KILL_PATIENCE_S
+        is_elsewhere = False
         while time.monotonic() < until:
             with contextlib.suppress(ValueError, OSError, OverflowError):
                 pid = int(os.pread(self.descriptor, 32, 0))
-                if pid > 0 and os.getsid(pid) == pid:
+                is_elsewhere = pid > 0 and _read_state(self._folder).is_elsewhere
+                if pid > 0 and not is_elsewhere and os.getsid(pid) == pid:
                     return pid
             time.sleep(LOOK_INTERVAL_S)
+        if is_elsewhere:
+            where = self._folder.resolve()
+            raise Conflict(f"The background worker of {where} runs in another container. Look at it and end it there.")
         return None
 
 
@@ -262,6 +314,6 @@ def _pid_file(folder: Path, *, make: bool = False) -> Iterator[_PidFile | None]:
     except OSError as error:
         raise ConfigurationError(f"The background worker's {path} cannot be opened: {error.strerror}.") from error
     try:
-        yield _PidFile(descriptor)
+        yield _PidFile(folder, descriptor)
     finally:
         os.close(descriptor)

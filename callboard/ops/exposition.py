@@ -9,73 +9,38 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from callboard.errors import AddressRefused, PortTaken
 from callboard.log import get_logger
+from callboard.ops.listening import Address, open_listeners
+from callboard.ops.worker_folders import forget_dead, hold, living
+from callboard.ops.worker_port import Answer, Page, WorkerPort, json_answer
+
+if TYPE_CHECKING:
+    import socket
 
 log = get_logger(__name__)
 
 REPORT_INTERVAL_S = 1.0
+#: The same while work has an end, which its supervisor waits for, s.
+REPORT_INTERVAL_AT_END_S = 0.1
 #: A health line that is older comes from a process that hangs, s.
 REPORT_OVERDUE_S = 60.0
 BIND_RETRY_S = 1.0
-#: How long a taken port is taken for a sibling's, before it is reported, s.
-BIND_PATIENCE_S = 30.0
+#: How long a taken port is waited for before it is reported, s.
+BIND_PATIENCE_S = 5.0
 
 Health = dict[str, str | None]
 
 
-def shared_dir(master_pid: int | None = None) -> Path:
-    """Return the folder that the processes of one master share, and make it; folders of ended masters are removed."""
-    place = place_of(os.getppid() if master_pid is None else master_pid)
-    parent = place.parent
-    parent.mkdir(mode=0o700, exist_ok=True)
-    for old in parent.iterdir():
-        # In a container the master is always process 1, so the number alone does not tell its runs apart.
-        old_pid, _, old_start = old.name.partition("-")
-        if _is_alive(int(old_pid)) and _started(int(old_pid)) == old_start:
-            continue
-        # Several processes that start at once clean up the same folder.
-        with contextlib.suppress(OSError):
-            for file in old.iterdir():
-                file.unlink(missing_ok=True)
-            old.rmdir()
-    place.mkdir(mode=0o700, exist_ok=True)
-    return place
-
-
-def place_of(master_pid: int) -> Path:
-    """Return where that folder is, or will be."""
-    parent = Path(tempfile.gettempdir()) / f"callboard-metrics-{os.getuid()}"
-    return parent / f"{master_pid}-{_started(master_pid)}"
-
-
-def _started(pid: int) -> str:
-    """Tell two processes that had the same number apart, where /proc shows when each began."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
-    except (OSError, IndexError):
-        return "0"
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def report_health(place: Path, health: Callable[[], Mapping[str, Any]]) -> None:
-    """Write this process's health into the shared folder every second, from a thread of its own.
+def report_health(place: Path, health: Callable[[], Mapping[str, Any]], interval_s: float = REPORT_INTERVAL_S) -> None:
+    """Write this process's health into the shared folder again and again, from a thread of its own.
 
     health() returns "dead" and "unready", and whatever else its supervisor should know.
     """
@@ -84,9 +49,14 @@ def report_health(place: Path, health: Callable[[], Mapping[str, Any]]) -> None:
         target = place / f"health-{os.getpid()}.json"
         while place.exists():
             _write(target, json.dumps(health()))
-            time.sleep(REPORT_INTERVAL_S)
+            time.sleep(interval_s)
 
     threading.Thread(target=report, name="callboard-health", daemon=True).start()
+
+
+def report_interval_s(*, has_end: bool) -> float:
+    """Return how often a process reports."""
+    return REPORT_INTERVAL_AT_END_S if has_end else REPORT_INTERVAL_S
 
 
 def _write(target: Path, text: str) -> None:
@@ -101,31 +71,22 @@ def _write(target: Path, text: str) -> None:
 
 
 def read_health(place: Path) -> tuple[Health, int]:
-    """Return the health of all living processes of the folder together, and how many there are."""
+    """Return the health of all living processes of the folder together, and how many have reported."""
     together: Health = {"dead": None, "unready": None}
     count = 0
-    for file in sorted(place.glob("health-*.json")):
-        pid = int(file.stem.removeprefix("health-"))
-        if not _is_alive(pid):
-            _forget(place, pid)
-            continue
-        count += 1
-        with contextlib.suppress(FileNotFoundError):
-            health = json.loads(file.read_text())
-            if time.time() - file.stat().st_mtime > REPORT_OVERDUE_S:
+    for pid in living(place):
+        # One that has only just begun has not reported; one that ends now may take its report along.
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            file = place / f"health-{pid}.json"
+            health, written_at = json.loads(file.read_text()), file.stat().st_mtime
+            if time.time() - written_at > REPORT_OVERDUE_S:
                 health["dead"] = f"it has not reported for {REPORT_OVERDUE_S:g} s"
+            count += 1
             for name in together:
-                if why := health.get(name):
+                # One that does not live is not ready either.
+                if why := health.get(name) or health.get("dead"):
                     together[name] = f"process {pid}: {why}"
     return together, count
-
-
-def _forget(place: Path, pid: int) -> None:
-    """Drop what a dead process leaves behind; its counters stay, they happened."""
-    from prometheus_client.multiprocess import mark_process_dead
-
-    mark_process_dead(pid, str(place))
-    (place / f"health-{pid}.json").unlink(missing_ok=True)
 
 
 def render_metrics(place: Path) -> bytes:
@@ -138,7 +99,7 @@ def render_metrics(place: Path) -> bytes:
             # A file is empty for a moment after its process made it, and would fail the whole page.
             return self.merge([str(file) for file in place.glob("*.db") if _size_bytes(file)])
 
-    read_health(place)
+    forget_dead(place)
     registry = CollectorRegistry()
     WrittenFiles(registry, str(place))
     return generate_latest(registry)
@@ -151,65 +112,74 @@ def _size_bytes(file: Path) -> int:
     return 0
 
 
-def make_server(host: str, port: int, place: Path) -> ThreadingHTTPServer:
-    """Bind the port and return a server of /metrics, /health/live and /health/ready. Raises: OSError."""
+def pages(place: Path, mending: Callable[[], str | None] | None = None) -> dict[str, Page]:
+    """Return what the port answers.
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path = self.path.split("?", 1)[0]
-            if path == "/metrics":
-                self._answer(200, "text/plain; version=0.0.4; charset=utf-8", render_metrics(place))
-            elif path in ("/health/live", "/health/ready"):
-                health, count = read_health(place)
-                why = health["dead"] if path == "/health/live" else health["unready"]
-                if not count:
-                    why = "no worker process has started yet"
-                body = {"status": "unhealthy", "error": why} if why else {"status": "ok", "processes": count}
-                self._answer(503 if why else 200, "application/json", json.dumps(body).encode())
-            else:
-                self._answer(404, "application/json", b'{"error": "Ask for /metrics, /health/live or /health/ready."}')
+    mending() tells why a supervisor does not mend what its processes lack, or None. While it does, they live: it is
+    no help to end all of them because one is being replaced. Without a supervisor nobody mends.
+    """
+    started_clock = time.monotonic()
+    has_reported = threading.Event()
 
-        def _answer(self, status: int, media_type: str, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", media_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def live() -> Answer:
+        health, count = read_health(place)
+        if count:
+            has_reported.set()
+        if not has_reported.is_set():
+            return _health_answer("no worker process has started yet", 0)
+        if mending is not None:
+            return _health_answer(mending(), count)
+        return _health_answer(health["dead"] if count else "no worker process is left", count)
 
-        def log_message(self, *_: Any) -> None:
-            """Keep quiet: a probe every second is no event."""
+    def ready() -> Answer:
+        health, count = read_health(place)
+        return _health_answer(health["unready"] if count else "no worker process has started yet", count)
 
-    ThreadingHTTPServer.daemon_threads = True
-    return ThreadingHTTPServer((host, port), Handler)
+    def show() -> Answer:
+        """Say that the port answers, in the words of the old worker; asks nothing else."""
+        now, uptime_s = datetime.now(UTC).isoformat(), round(time.monotonic() - started_clock, 3)
+        return json_answer(200, {"status": "ok", "service": "worker", "timestamp": now, "uptime": uptime_s})
+
+    def metrics() -> Answer:
+        return Answer(200, render_metrics(place), "text/plain; version=0.0.4; charset=utf-8")
+
+    quick = {"/health": Page(show), "/health/live": Page(live), "/health/ready": Page(ready)}
+    return {"/metrics": Page(metrics, is_slow=True), **quick}
 
 
-def serve_when_free(host: str, port: int, place: Path) -> None:
+def _health_answer(why: str | None, count: int) -> Answer:
+    if why:
+        return json_answer(503, {"status": "unhealthy", "error": why})
+    return json_answer(200, {"status": "ok", "processes": count})
+
+
+def serve_when_free(host: str, port: int, place: Path, mending: Callable[[], str | None] | None = None) -> None:
     """Serve the port from a thread as soon as it is free: one of several sibling processes does, then the next."""
+    address = Address(host, port, "METRICS_HOST", "METRICS_PORT", port_choices="another or to off")
 
     def serve() -> None:
-        patience_until = time.monotonic() + BIND_PATIENCE_S
-        while True:
-            try:
-                server = make_server(host, port, place)
-            except OSError as error:
-                if patience_until and time.monotonic() > patience_until and not _is_ours(port):
-                    log.warning(
-                        "metrics port is taken; set METRICS_PORT to another, or to off", port=port, error=str(error)
-                    )
-                    patience_until = 0
-                time.sleep(BIND_RETRY_S)
-                continue
-            with server:
-                server.serve_forever()
+        # Whoever holds this serves; so a taken port is a stranger's, and not a sibling's.
+        while not hold(place / "port.lock"):
+            time.sleep(BIND_RETRY_S)
+        WorkerPort(_listeners(address), pages(place, mending)).serve()
 
     threading.Thread(target=serve, name="callboard-metrics", daemon=True).start()
 
 
-def _is_ours(port: int) -> bool:
-    import urllib.request
-
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
-            return b"callboard_" in answer.read()
-    except OSError:
-        return False
+def _listeners(address: Address) -> list[socket.socket]:
+    """Listen as soon as that can be had, and say once why it cannot yet: the processes work without it."""
+    patience_until, reported = time.monotonic() + BIND_PATIENCE_S, ""
+    while True:
+        try:
+            listeners = open_listeners(address)
+        except (AddressRefused, PortTaken) as error:
+            # The last run of this service may still be ending.
+            is_patient = isinstance(error, PortTaken) and time.monotonic() < patience_until
+            if str(error) != reported and not is_patient:
+                reported = str(error)
+                log.warning("metrics and health are not served", why=reported)
+            time.sleep(BIND_RETRY_S)
+            continue
+        if reported:
+            log.info("metrics and health are served now", host=address.host, port=address.port)
+        return listeners

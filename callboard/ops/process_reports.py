@@ -11,10 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from callboard.ops.worker_folders import living
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessReport:
-    """The last report of one worker process; clocks are those of time.monotonic(), which its machine has one of."""
+    """The last report of one worker process; clocks are those of time.monotonic(), which its machine has one of.
+
+    Numbers of processes mean something only where they were counted, in the container that the process lives in.
+    """
 
     pid: int
     #: Dramatiq's master, the process that a supervisor starts and signals.
@@ -41,15 +46,13 @@ class ProcessReport:
 
 def read_reports(place: Path) -> dict[int, ProcessReport]:
     """Return the reports of the processes that live, by the pid of their master."""
-    reports = (_read(file) for file in sorted(place.glob("health-*.json")))
+    reports = (_read(place / f"health-{pid}.json", pid) for pid in living(place))
     return {report.master_pid: report for report in reports if report is not None}
 
 
-def _read(file: Path) -> ProcessReport | None:
-    pid = int(file.stem.removeprefix("health-"))
-    # A process may end, and its file be dropped, at any moment.
+def _read(file: Path, pid: int) -> ProcessReport | None:
+    # A process may end, and its file be dropped, at any moment; one that has only just begun has none.
     with contextlib.suppress(OSError, ValueError, TypeError):
-        os.kill(pid, 0)
         said: Mapping[str, Any] = json.loads(file.read_text())
         if not isinstance(said, Mapping) or "master_pid" not in said:
             return None

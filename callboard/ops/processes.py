@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from callboard.log import get_logger
+from callboard.ops.adoption import reap_adopted
 
 log = get_logger(__name__)
 
@@ -96,6 +97,8 @@ class Supervisor:
         self._is_stopping = False
         self._is_hurried = False
         self._asked_clock = 0.0
+        #: When the children were looked at last; read by whoever tells whether we live.
+        self.looked_clock = time.monotonic()
         #: Set when a child says that another start would not help.
         self.gave_up: Child | None = None
         #: Set where there is an end other than a request to stop.
@@ -136,6 +139,9 @@ class Supervisor:
 
     def look_once(self) -> None:
         """Replace the children that have ended."""
+        self.looked_clock = time.monotonic()
+        running = [child.pid for child in self.everyone() if child.process is not None and child.is_running]
+        reap_adopted(running)
         for child in list(self.children):
             if child.is_running:
                 continue
@@ -167,6 +173,7 @@ class Supervisor:
                 self._terminate_all()
                 until, was_told_twice = min(until, time.monotonic() + HURRY_TIMEOUT_S), True
             time.sleep(LOOK_INTERVAL_S / 2)
+            self.looked_clock = time.monotonic()
         for child in self.everyone():
             if child.process is None:
                 continue
@@ -187,7 +194,8 @@ def worker_command(
     *, threads: int, shutdown_s: int, queues: Sequence[str] = (), modules: Sequence[str] = ()
 ) -> list[str]:
     """Return the command of one worker process: Dramatiq's own, with our limits."""
-    command = [sys.executable, "-m", "dramatiq", "actors", *modules, "--processes", "1", "--threads", str(threads)]
+    command = [sys.executable, "-m", "callboard.ops.dramatiq_command", "actors", *modules]
+    command += ["--processes", "1", "--threads", str(threads)]
     command += ["--skip-logging", "--worker-shutdown-timeout", str(shutdown_s * 1000)]
     if queues:
         command += ["--queues", *queues]

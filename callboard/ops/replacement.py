@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from callboard.errors import InvalidRequest
@@ -73,10 +73,15 @@ class Watch:
     _looked_clock: float | None = None
 
     def look(self, report: ProcessReport | None, now_clock: float) -> None:
-        """Take in the present report; a process that has not come up yet has none, and is not silent."""
+        """Take in the present report; a process that has not come up yet has none, and is not silent.
+
+        One that had a report and has none any more has ended, and Dramatiq's master after it is to.
+        """
         gap_s = 0.0 if self._looked_clock is None else now_clock - self._looked_clock
         self._looked_clock = now_clock
         if report is None:
+            if self.has_reported and self.ending_clock is None:
+                self.ending_clock = now_clock
             return
         if report.written_at != self._written_at:
             self._written_at, self.silent_s = report.written_at, 0.0
@@ -84,6 +89,10 @@ class Watch:
             self.silent_s += min(gap_s, LOOK_GAP_MAX_S)
         if report.is_ending and self.ending_clock is None:
             self.ending_clock = now_clock
+
+    @property
+    def has_reported(self) -> bool:
+        return self._written_at > 0.0
 
     def why_hung(self, report: ProcessReport | None) -> str | None:
         """Return why the process should be replaced although it has not ended, or None."""
@@ -101,6 +110,38 @@ class Watch:
             return True
         clocks = [clock for clock in (self.asked_clock, self.ending_clock) if clock is not None]
         return bool(clocks) and now_clock - min(clocks) > stop_timeout_s
+
+
+class Mending:
+    """Whether a supervisor does what it is there for: it looks, and what is missing comes back in time."""
+
+    def __init__(self, patience_s: float, now_clock: float) -> None:
+        #: Longest time that a replacement takes: the grace of what runs, the wait before a start, the start.
+        self._patience_s = patience_s
+        self._looked_clock = now_clock
+        #: When each process was well last, by name.
+        self._well_clocks: dict[str, float] = {}
+        self._missing: Mapping[str, str] = {}
+
+    def note(self, missing: Mapping[str, str | None], now_clock: float) -> None:
+        """Take in a look: what keeps each process that should be there from being well, or None."""
+        # A machine that slept says nothing about them.
+        slept_s = max(now_clock - self._looked_clock - LOOK_GAP_MAX_S, 0.0)
+        before = self._well_clocks
+        self._missing = {name: why for name, why in missing.items() if why}
+        self._well_clocks = {
+            name: before.get(name, now_clock) + slept_s if why else now_clock for name, why in missing.items()
+        }
+        self._looked_clock = now_clock
+
+    def why_failed(self, looked_clock: float, now_clock: float) -> str | None:
+        """Return what is not mended in time, or None; looked_clock is when the supervisor did anything last."""
+        if (silent_s := now_clock - looked_clock) > REPORT_OVERDUE_S:
+            return f"the supervisor has done nothing for {silent_s:.0f} s"
+        for name, why in self._missing.items():
+            if (gone_s := now_clock - self._well_clocks.get(name, now_clock)) > self._patience_s:
+                return f"{name} has not come back for {gone_s:.0f} s: {why}"
+        return None
 
 
 def are_done(reports: Sequence[ProcessReport | None], *, not_before_clock: float = float("-inf")) -> bool:

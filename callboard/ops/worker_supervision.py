@@ -19,12 +19,17 @@ from callboard.errors import InvalidRequest
 from callboard.log import get_logger
 from callboard.ops.process_reports import ProcessReport, read_reports, rss_bytes
 from callboard.ops.processes import Child, Supervisor
-from callboard.ops.replacement import Limits, Watch, are_done
+from callboard.ops.replacement import Limits, Mending, Watch, are_done
+from callboard.ops.worker_folders import forget_dead
 
 log = get_logger(__name__)
 
 #: How often the processes are looked at, s: as often as they report.
 LOOK_REPORTS_S = 1.0
+#: The same while there is an end to see, s.
+LOOK_REPORTS_AT_END_S = 0.1
+#: What replacing a process takes at the most besides the grace of what it runs: waits between starts, and a start, s.
+REPLACEMENT_TIMEOUT_S = 120.0
 #: Work with an end waits so long for a process that is ready, s: to start one, or for the database to come back.
 READY_PATIENCE_S = 30.0
 #: After the death of a process its messages run again within this, s; before that nothing counts as done.
@@ -88,6 +93,7 @@ class WorkerSupervisor(Supervisor):
         now_clock = time.monotonic()
         self._look_clock = self._begun_clock = self._ready_clock = now_clock
         self._death_clock = float("-inf")
+        self._mending = Mending(stop_timeout_s + REPLACEMENT_TIMEOUT_S, now_clock)
 
     def everyone(self) -> list[Child]:
         return [*self.children, *self.retiring]
@@ -113,18 +119,35 @@ class WorkerSupervisor(Supervisor):
             self.exit_code = 0
         if now_clock < self._look_clock:
             return
-        self._look_clock = now_clock + LOOK_REPORTS_S
+        self._look_clock = now_clock + (LOOK_REPORTS_S if self._errand is None else LOOK_REPORTS_AT_END_S)
         reports = read_reports(self._place)
         running = [child for child in self.everyone() if child.is_running]
+        if self._watches.keys() - {child.pid for child in running}:
+            forget_dead(self._place)
         self._watches = {child.pid: self._watches.get(child.pid) or Watch() for child in running}
         for child in running:
             self._watch(child, reports.get(child.pid), now_clock)
+        self._mending.note({child.name: self._why_missing(child, reports) for child in self.children}, now_clock)
         if self._errand is not None:
             self._look_at_errand(self._errand, reports, now_clock)
         else:
             self._succeed_stuck(reports)
         if not self._is_closing:
             self._replace_one(reports, now_clock)
+
+    def why_not_alive(self) -> str | None:
+        """Return why ending all of this and starting anew would help, or None; asked from another thread.
+
+        A process that is being replaced is no reason; one that does not come back is, and a supervisor that hangs.
+        """
+        return self._mending.why_failed(self.looked_clock, time.monotonic())
+
+    def _why_missing(self, child: Child, reports: dict[int, ProcessReport]) -> str | None:
+        if not child.is_running:
+            code = child.process.returncode if child.process is not None else None
+            return f"it ended with code {code}, {child.quick_ends} times in a row at once"
+        report = reports.get(child.pid)
+        return "it has not reported yet" if report is None else self._watches[child.pid].why_hung(report)
 
     # Hanging
 
@@ -232,7 +255,7 @@ class WorkerSupervisor(Supervisor):
                     self.children.remove(child)
             elif report is not None and report.retire_signal is not None:
                 _ask_to_retire(child, report)
-            elif self._watches[child.pid].asked_clock is None:
+            elif self._watches[child.pid].asked_clock is None and not self._watches[child.pid].has_reported:
                 # Not up yet: nothing runs in it.
                 self._ask_to_end(child, now_clock)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uvicorn
 from fastapi import FastAPI
 
+from callboard.ops.listening import Address, open_listeners
 from callboard.settings import Settings
 from callboard.web.application import create_app
 
@@ -15,8 +16,9 @@ CONCURRENCY_MAX = 500
 
 
 def serve(settings: Settings, app: FastAPI | None = None) -> None:
-    """Serve the API on API_HOST:API_PORT until SIGTERM."""
-    uvicorn.Server(uvicorn_config(app or create_app(settings), settings.api_host, settings.api_port)).run()
+    """Serve the API on API_HOST:API_PORT until SIGTERM. Raises: PortTaken, AddressRefused."""
+    listeners = open_listeners(Address(settings.api_host, settings.api_port, "API_HOST", "API_PORT"))
+    uvicorn.Server(uvicorn_config(app or create_app(settings))).run(sockets=listeners)
 
 
 def uvicorn_config(app: FastAPI, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Config:

@@ -144,6 +144,28 @@ def test_a_worker_that_refuses_to_start_says_why(run, shell, embedded_server):
     assert listed(run) == []
 
 
+def test_a_worker_whose_database_is_away_is_not_called_started(run, shell, tmp_path):
+    # Given no server at the address
+    begun = run("start", code=4, WORKER_PROCESSES="1", DATABASE_URL=f"postgresql://postgres@/none?host={tmp_path}")
+    # Then it runs, and the command says what it waits for
+    assert "works on nothing yet: the database is away" in begun.stderr and "Started" not in begun.stderr
+    assert [row["role"] for row in listed(run)] == ["supervisor", "worker"]
+    assert "has ended" in run("stop").stderr
+
+
+def test_a_worker_of_another_container_is_named_and_never_signalled(run, shell, wait_for_workers):
+    # Given a worker in the folder, whose numbers were counted elsewhere
+    run("start", WORKER_PROCESSES="1")
+    wait_for_workers(1)
+    path = shell.folder / background.STATE_FILE
+    state = json.loads(path.read_text())
+    path.write_text(json.dumps({**state, "namespace": "pid:[1]"}))
+    for command in ("stop", "start", "processes"):
+        assert "runs in another container" in run(command, code=1).stderr
+    path.write_text(json.dumps(state))
+    assert len(listed(run)) == 2
+
+
 def test_a_wrong_option_is_refused_before_anything_starts(run, shell):
     assert "--max-jobs must be at least 1" in run("start", "--max-jobs", "0", code=2).stderr
     assert not (shell.folder / background.PID_FILE).exists()

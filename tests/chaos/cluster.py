@@ -13,7 +13,7 @@ import psycopg2
 
 from callboard.db import schema
 from callboard.dev.postgres import Server, temporary_server
-from tests.conftest import pause_upkeep, wait_until
+from tests.conftest import is_running, pause_upkeep, wait_until
 
 #: What is committed must outlive the server's death; only the machine's own is left out.
 DURABLE = {"fsync": "off", "synchronous_commit": "on", "full_page_writes": "on"}
@@ -39,7 +39,7 @@ class Cluster:
         for each in family:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(each, signal.SIGKILL)
-        wait_until(lambda: not any(map(_exists, family)), 30, "the server's end")
+        wait_until(lambda: not any(map(is_running, family)), 30, "the server's end")
 
     def start(self) -> float:
         """Start the server and return when it was ready."""
@@ -80,14 +80,6 @@ def _children_of(pid: int) -> set[int]:
     listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
     pairs = (map(int, line.split()) for line in listed.stdout.splitlines())
     return {child for child, parent in pairs if parent == pid}
-
-
-def _exists(pid: int) -> bool:
-    """Tell whether the number is taken; Postgres takes a dead process that nobody has reaped yet for a running one."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return True
-    return False
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ import psycopg2
 import pytest
 
 from callboard.dev.postgres import UNPRIVILEGED_USER, Server, project_server, state_dir
-from tests.conftest import wait_until
+from tests.conftest import is_running, wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 as_root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as another user")
@@ -54,19 +54,11 @@ def query(server: Server, statement: str) -> object:
         return cursor.fetchone()[0]
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def kill_postmaster(server: Server) -> None:
     """End the server without a word, and wait until its own children have noticed."""
     pid = postmaster_pid(server)
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not is_alive(pid), what="the postmaster's end")
+    wait_until(lambda: not is_running(pid), what="the postmaster's end")
 
 
 def modes(path: Path) -> dict[str, int]:
@@ -122,7 +114,7 @@ def test_a_second_user_shares_the_server_and_the_last_one_stops_it(project):
             assert postmaster_pid(second) == pid
         assert first.answers()
     assert not first.answers()
-    wait_until(lambda: not is_alive(pid), what="the server's end")
+    wait_until(lambda: not is_running(pid), what="the server's end")
 
 
 def test_a_user_that_was_killed_does_not_keep_the_server_from_being_stopped(project):

@@ -64,3 +64,25 @@ def test_an_entry_is_what_dramatiqs_threads_take_apart():
     item = queue.get()
     _, message = item
     assert message is item.message
+
+
+def test_a_closed_queue_keeps_nobody_waiting_and_gives_what_it_has():
+    queue, ended = WorkQueue(), []
+
+    def wait():
+        try:
+            queue.get(timeout=60)
+        except Empty:
+            ended.append(1)
+
+    threads = [threading.Thread(target=wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    queue.close()
+    for thread in threads:
+        thread.join(10)
+    assert len(ended) == 3
+    queue.put_all(deliveries((0, 1)))
+    assert queue.get(timeout=60).order[2] == 1
+    with pytest.raises(Empty):
+        queue.get()

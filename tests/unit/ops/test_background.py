@@ -41,7 +41,7 @@ def test_a_number_that_leads_no_session_is_not_the_workers(tmp_path, held):
 def test_a_lock_without_a_number_is_reported(tmp_path, held, text):
     held.write_text(text)
     with pytest.raises(Conflict, match="without its number in it"):
-        background.start(tmp_path, [], lambda logs: {})
+        background.start(tmp_path, [], lambda logs, place: {})
 
 
 def test_where_there_is_no_file_nothing_runs_and_none_is_made(tmp_path):
@@ -54,7 +54,7 @@ def test_where_there_is_no_file_nothing_runs_and_none_is_made(tmp_path):
 def test_a_folder_that_is_a_file_is_reported(tmp_path):
     (tmp_path / ".callboard").write_text("")
     with pytest.raises(ConfigurationError, match="cannot be opened"):
-        background.start(tmp_path, [], lambda logs: {})
+        background.start(tmp_path, [], lambda logs, place: {})
 
 
 def test_a_broken_state_is_passed_over(tmp_path):

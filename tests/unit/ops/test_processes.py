@@ -151,7 +151,7 @@ def test_a_workers_command_is_dramatiqs_own():
     command = worker_command(threads=4, shutdown_s=30, queues=["emails"], modules=["their_actors"])
     assert command[1:] == [
         "-m",
-        "dramatiq",
+        "callboard.ops.dramatiq_command",
         "actors",
         "their_actors",
         "--processes",

@@ -6,7 +6,7 @@ import pytest
 
 from callboard.errors import InvalidRequest
 from callboard.ops.process_reports import ProcessReport
-from callboard.ops.replacement import LOOK_GAP_MAX_S, Limits, Watch, are_done
+from callboard.ops.replacement import LOOK_GAP_MAX_S, Limits, Mending, Watch, are_done
 from callboard.ops.worker_supervision import Errand, work_order
 
 STOP_TIMEOUT_S = 70
@@ -171,3 +171,45 @@ def test_work_is_not_done_before_a_dead_process_is_made_good():
     idle = report(done_since_clock=10.0, reported_clock=30.0)
     assert not are_done([idle], not_before_clock=30.5)
     assert are_done([idle], not_before_clock=29.0)
+
+
+def test_a_process_that_comes_back_in_time_is_mended():
+    mending = Mending(patience_s=100, now_clock=0)
+    for now in range(99):
+        mending.note({"worker 1": "it hangs", "worker 2": None}, now)
+        assert mending.why_failed(now, now) is None
+    mending.note({"worker 1": None, "worker 2": None}, 99)
+    assert mending.why_failed(99, 99) is None
+    # And the next time begins anew
+    mending.note({"worker 1": "it ended with code 1"}, 100)
+    mending.note({"worker 1": "it ended with code 1"}, 101)
+    assert mending.why_failed(101, 101) is None
+
+
+def test_a_process_that_does_not_come_back_is_not():
+    mending = Mending(patience_s=100, now_clock=0)
+    for now in range(104):
+        mending.note({"worker 1": "it ended with code 1", "worker 2": None}, now)
+    assert mending.why_failed(103, 103) == "worker 1 has not come back for 103 s: it ended with code 1"
+
+
+def test_a_machine_that_slept_is_no_process_that_is_gone():
+    mending = Mending(patience_s=100, now_clock=0)
+    mending.note({"worker 1": "it has not reported yet"}, 1)
+    mending.note({"worker 1": "it has not reported yet"}, 10_000)
+    assert mending.why_failed(10_000, 10_000) is None
+
+
+def test_a_supervisor_that_does_nothing_mends_nothing():
+    mending = Mending(patience_s=100, now_clock=0)
+    assert mending.why_failed(looked_clock=0, now_clock=59) is None
+    assert mending.why_failed(looked_clock=0, now_clock=61) == "the supervisor has done nothing for 61 s"
+
+
+def test_a_process_whose_report_is_gone_ends_and_has_its_time():
+    watch = Watch()
+    watch.look(None, 0)
+    assert not watch.is_overtime(1000, stop_timeout_s=10)
+    watch.look(ProcessReport(pid=2, master_pid=1, written_at=5.0), 1)
+    watch.look(None, 2)
+    assert not watch.is_overtime(11, stop_timeout_s=10) and watch.is_overtime(13, stop_timeout_s=10)
