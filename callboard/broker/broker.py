@@ -282,8 +282,8 @@ class PostgresBroker(HookedBroker):
         self._sides.closed.wait(timeout_s)
 
     def end_waits(self) -> None:
-        """Wake the consumers' threads, which are about to end."""
-        self._closed.set()
+        """Wake the consumers' threads; those that are about to end do."""
+        self._sides.wake_consumers()
 
     def close(self) -> None:
         """End the workers' sides and the consumers, ring what is owed, and close the connections."""

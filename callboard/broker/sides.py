@@ -61,10 +61,14 @@ class Sides:
         note_worker_start(side, is_dramatiqs=is_dramatiqs_process())
         side.start()
 
-    def close(self, worker: Worker) -> None:
-        """End the side of a Worker, if it has one still."""
+    def wake_consumers(self) -> None:
+        """Let the consumers of all Workers look whether they are to end."""
         self.closed.set()
         self.closed.clear()
+
+    def close(self, worker: Worker) -> None:
+        """End the side of a Worker, if it has one still."""
+        self.wake_consumers()
         if (side := self._sides.get(worker)) is None:
             return
         try:
