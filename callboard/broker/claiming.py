@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from callboard.broker.delivery import Claim
+from callboard.broker.liveness import DUTY_OVERDUE_S
 from callboard.db import CALL_TIMEOUT_S, deadline, sql
 from callboard.db.prepared import Prepared
 
@@ -126,10 +127,10 @@ class Claimer:
 
     def take_turn_alone(self, connection: Any) -> bool:
         """Become the one process of the database that runs suspects; False while another one is."""
-        return bool(self._one(connection, "SELECT pg_try_advisory_lock(hashtext('callboard.alone'), 0)")[0])
+        return self._one(connection, sql("workers/take_turn_alone")) is not None
 
     def end_turn_alone(self, connection: Any) -> None:
-        self._one(connection, "SELECT pg_advisory_unlock(hashtext('callboard.alone'), 0)")
+        self._one(connection, sql("workers/end_turn_alone"))
 
     def claim_alone(self, connection: Any) -> Claim | None:
         """Claim one message that lost two workers, for a process that runs nothing else."""
@@ -143,7 +144,11 @@ class Claimer:
             cursor.execute(sql("workers/reclaim"), parameters)
 
     def _one(self, connection: Any, statement: str) -> Any:
-        parameters = {"queue_names": list(self.queue_names), "worker_id": self._worker_id}
+        parameters = {
+            "queue_names": list(self.queue_names),
+            "worker_id": self._worker_id,
+            "duty_overdue_s": DUTY_OVERDUE_S,
+        }
         with deadline(connection, CALL_TIMEOUT_S), connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return cursor.fetchone()

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg2
 
+from callboard.broker.outage import Outage
 from callboard.broker.running import set_current_delivery
 from callboard.broker.verdict import AttemptError, DeadReason, Outcome, Verdict, one_of_each_lease
 from callboard.broker.verdict_parameters import fence
@@ -41,9 +42,6 @@ CROWD = 8
 #: How long the first of them waits at the most, s; and with how many none does.
 LINGER_S = 0.01
 LINGER_MAX = 250
-#: Wait between tries while the database is away, s.
-RETRY_WAIT_S = 0.5
-
 #: Refusals of everything rather than of one verdict: a standby after a failover, a full disk that the provider made
 #: read-only, a missing grant, a schema that is being restored. They pass, and are waited for.
 UNFIT_DATABASE = (
@@ -84,7 +82,7 @@ class Completions:
         self._owed: set[int] = set()
         self._postponed: set[int] = set()
         self._is_closing = False
-        self._is_away = False
+        self._outage = Outage(lost="database is away; verdicts wait", back="database is back; verdicts are written")
         #: Leases whose verdicts were tried and not answered: the commit may have happened all the same.
         self._unanswered: set[int] = set()
         self._connection: Any = None
@@ -181,21 +179,17 @@ class Completions:
                 self._write_around_a_lock(batch)
                 return
             except (DatabaseUnavailable, *CONNECTION_ERRORS, *UNFIT_DATABASE) as error:
-                if not self._is_away:
-                    log.warning("database is away; verdicts wait", error=str(error).strip(), count=self._unwritten)
-                self._is_away = True
+                pause_s = self._outage.note_loss(error, count=self._unwritten)
                 self._unanswered.update(verdict.lease_id for verdict in batch)
                 self._drop_connection()
                 if self._is_closing:
                     return
-                time.sleep(RETRY_WAIT_S)
+                time.sleep(pause_s)
                 continue
             except (psycopg2.Error, CallboardError) as error:
                 batch = self._set_aside(batch, error)
                 continue
-            if self._is_away:
-                log.info("database is back; verdicts are written")
-            self._is_away = False
+            self._outage.note_work()
             self._report(written)
             return
 

@@ -20,6 +20,7 @@ import psycopg2
 from callboard.broker.claiming import FULL_LOOK_INTERVAL_S, SESSION_SETTINGS, Claimed, Claimer
 from callboard.broker.errand import LOOK_INTERVAL_S, Errand, ErrandKind
 from callboard.broker.hearing import Hearing
+from callboard.broker.outage import Outage
 from callboard.broker.receiver import Receiver
 from callboard.broker.running import set_current_delivery
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline
@@ -29,7 +30,8 @@ from callboard.log import get_logger
 log = get_logger(__name__)
 
 CHANNEL = "callboard"
-RECONNECT_WAIT_S = 0.5
+#: How often a thread that may not claim looks whether it may, unless it is woken, s.
+PERMISSION_LOOK_S = 0.1
 FAULT_WAIT_S = 1.0
 #: How often claims whose answer was lost are looked for: after a connection was lost, for a while, and else, s.
 RECLAIM_INTERVAL_S = 10.0
@@ -78,6 +80,7 @@ class Intake:
         #: A message waits that must run alone; this process has the turn to run such.
         self._sees_suspects = False
         self._is_alone = False
+        self._owes_turn = False
         self._runs_suspect = False
         self._reclaim_clock = 0.0
         self._connected_clock = 0.0
@@ -87,7 +90,7 @@ class Intake:
         self._alone_since_clock = 0.0
         self._alone_again_clock = 0.0
         self._connection: Any = None
-        self._is_known_away = False
+        self._outage = Outage(lost="intake connection was lost; claiming pauses", back="intake connection is back")
         self._stopping = False
         #: A wake is on its way that the thread has not seen yet.
         self._is_woken = False
@@ -131,12 +134,11 @@ class Intake:
         while not self._stopping:
             try:
                 pause_s = self._look_for_overdue(self._cycle())
+                if self._connection is not None:
+                    self._outage.note_work()
             except (DatabaseUnavailable, *CONNECTION_ERRORS, psycopg2.Error) as error:
-                if not self._is_known_away:
-                    log.warning("intake connection was lost; claiming pauses", error=str(error).strip())
-                self._is_known_away = True
+                pause_s = self._outage.note_loss(error)
                 self._disconnect()
-                pause_s = RECONNECT_WAIT_S
             except Exception:
                 # A fault of ours must not end the claiming of this process in silence.
                 log.exception("intake failed and starts anew")
@@ -152,7 +154,7 @@ class Intake:
         self.cycle_clock = time.monotonic()
         if not self._receiver.may_claim():
             self.errand.note_obstacle()
-            return RECONNECT_WAIT_S / 5
+            return PERMISSION_LOOK_S
         self._hear()
         self._ensure_connection()
         self._take_up_new_queues()
@@ -262,9 +264,9 @@ class Intake:
         # What rang meanwhile was not heard.
         self._claimer.look_at_everything()
         self._listen(self._claimer.queue_names)
-        if self._is_known_away:
-            log.info("intake connection is back")
-        self._is_known_away = False
+        if self._owes_turn:
+            self._claimer.end_turn_alone(self._connection)
+            self._owes_turn = False
 
     def _listen(self, queue_names: Iterable[str]) -> None:
         if not self._listens:
@@ -295,10 +297,12 @@ class Intake:
             if self._connection is not None and self._connection.fileno() in ready:
                 self._connection.poll()
         except CONNECTION_ERRORS as error:
-            log.warning("intake connection was lost while waiting", error=str(error).strip())
+            self._outage.note_loss(error)
             self._disconnect()
 
     def _disconnect(self) -> None:
+        # The turn outlives the connection, and others would wait for it as long as this process lives.
+        self._owes_turn = self._owes_turn or self._is_alone
         self._is_alone = False
         self.hearing.end()
         if self._connection is not None:

@@ -2,7 +2,8 @@
 
 A worker process holds an advisory lock on a connection of its own and beats a row. When it dies, Postgres
 frees the lock at once; the leader looks every second and takes its messages back after two looks 2 s apart.
-A worker that is frozen or cut off keeps its lock, and is found by its overdue heartbeat.
+A worker that is frozen or cut off keeps its lock, and is found by its overdue heartbeat. So is any worker whose lock
+proves nothing, as behind a pooler that lends sessions: its row says so (holds_lock).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from callboard import __version__
 from callboard.broker.expiry import Expiry
 from callboard.broker.hearing import Hearing
 from callboard.broker.memory import resident_bytes
+from callboard.broker.outage import Outage
 from callboard.broker.running import set_current_delivery
 from callboard.broker.schedules import Schedule
 from callboard.broker.scheduling import TICK_MIN_S, Clock, SendListener
@@ -35,8 +37,8 @@ BEAT_OVERDUE_S = 20
 #: Pause between two beats: the leader also looks for the dead each time, the others try to lead, s.
 LEADER_TICK_S = 1.0
 FOLLOWER_TICK_S = 1.5
-#: How often a follower looks whether the leader is frozen, s.
-DEPOSE_INTERVAL_S = 4.0
+#: A duty whose worker has not beaten for so long is free for others: the lead, and running suspects alone, s.
+DUTY_OVERDUE_S = 10
 #: How often the leader looks for messages of workers whose row is gone, while it suspects nobody, s.
 RESCUE_INTERVAL_S = 3.0
 #: While somebody is suspected, the second look comes as soon as it may, s.
@@ -46,7 +48,8 @@ SUSPICION_TICK_S = 0.25
 LEADER_PATIENCE_S = 2.0
 #: Workers a message may lose; the last loss makes it a dead letter.
 MAX_LOST_WORKERS = 3
-RECONNECT_WAIT_S = 0.5
+#: Keys that are drawn for a worker's lock until one is free; a sequence that began anew meets those that live.
+LOCK_DRAWS = 100
 #: Sent with the rescue, which looks rows up by their ids, whatever the planner knows of the table: of one that was
 #: drained when autovacuum looked, it thinks that reading all of it is cheaper.
 RESCUE_SETTINGS = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;"
@@ -57,6 +60,8 @@ RescueListener = Callable[[str, str, str, str], None]
 class Liveness:
     """One worker process's life as the database sees it.
 
+    has_lock: whether a lock may be relied on; not with QUEUE_LISTEN=off, which says that sessions are shared.
+    on_registered() is called when new messages may start, also after a pause of that.
     on_rescue(queue_name, actor_name, outcome, cause) is called on the leader for each message taken back;
     on_forgotten() when this process finds that it was taken for dead; on_cancelled(message_ids) at each beat while an
     operator asks messages of this process to stop. schedules are what this process declares; on_send tells of each
@@ -73,6 +78,8 @@ class Liveness:
         threads: int,
         on_rescue: RescueListener,
         on_forgotten: Callable[[], None],
+        has_lock: bool = True,
+        on_registered: Callable[[], None] = lambda: None,
         on_cancelled: Callable[[Sequence[str]], None] = lambda _message_ids: None,
         hearing: Hearing | None = None,
         schedules: Sequence[Schedule] = (),
@@ -85,6 +92,9 @@ class Liveness:
         self.threads = threads
         self._on_rescue = on_rescue
         self._on_forgotten = on_forgotten
+        #: Off for good where the lock was seen in another session than ours.
+        self._relies_on_lock = has_lock
+        self._on_registered = on_registered
         self._on_cancelled = on_cancelled
         self._hearing = hearing
         self._expiry = Expiry(self._execute)
@@ -92,9 +102,10 @@ class Liveness:
         self._connection: Any = None
         self._connected_at = 0.0
         self._leads = False
-        self._depose_clock = 0.0
         self._rescue_clock = 0.0
-        self._is_known_away = False
+        self._outage = Outage(
+            lost="liveness connection was lost; nothing new starts until it is back", back="liveness connection is back"
+        )
         #: A plain flag: the main thread may hold an Event's lock when the signal that sets it arrives.
         self._is_leaving = False
         self._has_lock = threading.Event()
@@ -103,7 +114,7 @@ class Liveness:
 
     @property
     def may_claim(self) -> bool:
-        """Whether this process is registered and holds its lock: without it, nothing new may start."""
+        """Whether this process is registered, with its lock where that counts: without it, nothing new may start."""
         return self._has_lock.is_set()
 
     @property
@@ -146,18 +157,14 @@ class Liveness:
                 if self._connection is None:
                     self._connect()
                 pause_s = self._tick()
+                self._outage.note_work()
             except SchemaOutdated as error:
                 log.warning("worker waits for the schema", error=str(error))
                 self._disconnect()
                 pause_s = CALL_TIMEOUT_S
             except (DatabaseUnavailable, *CONNECTION_ERRORS, psycopg2.Error) as error:
-                if not self._is_known_away:
-                    log.warning(
-                        "liveness connection was lost; nothing new starts until it is back", error=str(error).strip()
-                    )
-                self._is_known_away = True
+                pause_s = self._outage.note_loss(error)
                 self._disconnect()
-                pause_s = RECONNECT_WAIT_S
             self._stopping.wait(pause_s)
 
     def _connect(self) -> None:
@@ -183,25 +190,25 @@ class Liveness:
         self._clock.register(self._worker_id)
 
     def _register(self) -> None:
-        rows = self._execute(
-            "workers/register",
-            {
-                "worker_id": self._worker_id,
-                "hostname": socket.gethostname(),
-                "pid": os.getpid(),
-                "queues": self._queues,
-                "threads": self.threads,
-                "version": __version__,
-            },
-        )
-        if not rows[0][0]:
-            # Our own session from before a broken connection holds it still; Postgres frees it when it notices.
-            self._execute("workers/evict", {"worker_id": self._worker_id})
-            raise DatabaseUnavailable("The liveness lock is still held by this worker's lost connection.")
-        if self._is_known_away:
-            log.info("liveness connection is back")
-        self._is_known_away = False
+        parameters = {
+            "worker_id": self._worker_id,
+            "hostname": socket.gethostname(),
+            "pid": os.getpid(),
+            "queues": self._queues,
+            "threads": self.threads,
+            "version": __version__,
+            "holds_lock": self._relies_on_lock,
+        }
+        for _ in range(LOCK_DRAWS):
+            if self._execute("workers/register", parameters)[0][0]:
+                break
+        else:
+            raise DatabaseUnavailable(
+                f"The liveness lock was taken {LOCK_DRAWS} times. Compare the sequence callboard.workers_lock_key_seq "
+                "with the keys in callboard.workers."
+            )
         self._has_lock.set()
+        self._on_registered()
 
     def _tick(self) -> float:
         """Beat, lead if it falls to us, and return the pause until the next tick, s."""
@@ -231,18 +238,20 @@ class Liveness:
 
     def _beat(self) -> tuple[bool, bool]:
         channel = self._hearing.channel_to_ring() if self._hearing is not None else None
-        deposes = not self._leads and time.monotonic() - self._depose_clock > DEPOSE_INTERVAL_S
-        if deposes:
-            self._depose_clock = time.monotonic()
         parameters = {
             "worker_id": self._worker_id,
             "rss_bytes": resident_bytes(),
             "leads": self._leads,
             "channel": channel,
-            "deposes": deposes,
-            "beat_overdue_s": BEAT_OVERDUE_S,
+            "holds_lock": self._relies_on_lock,
+            "session_pid": self._connection.info.backend_pid,
+            "duty_overdue_s": DUTY_OVERDUE_S,
         }
-        is_known, leads, cancelled, *_ = self._execute("workers/beat", parameters)[0]
+        is_known, leads, cancelled, holds_lock, *_ = self._execute("workers/beat", parameters)[0]
+        if is_known and self._relies_on_lock and not holds_lock:
+            # For good: a session that was lent to others once may be ours again at the next look, and prove nothing.
+            self._relies_on_lock = False
+            log.info("sessions are lent by a pooler; this worker's death shows by its heartbeat only")
         if self._hearing is not None and channel is not None:
             self._hearing.rung()
         if cancelled:

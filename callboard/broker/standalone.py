@@ -132,6 +132,7 @@ class StandaloneConsumer(Consumer):
                 threads=self._prefetch,
                 on_rescue=self._broker.emit_rescued,
                 on_forgotten=self._forget,
+                has_lock=self._broker.options.listens,
             )
             self._liveness.start()
 

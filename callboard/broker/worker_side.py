@@ -82,6 +82,8 @@ class WorkerSide:
             threads=self._slots.threads,
             on_rescue=broker.emit_rescued,
             on_forgotten=self._forget_leases,
+            has_lock=options.listens,
+            on_registered=self.intake.wake,
             on_cancelled=self.cancel,
             hearing=self.intake.hearing,
             schedules=declared_on(broker),

@@ -1,7 +1,8 @@
 """Postgres: connections with deadlines, statements from files, the schema and its revisions."""
 
 from callboard.db.deadline import deadline
-from callboard.db.pool import CALL_TIMEOUT_S, CONNECTION_ERRORS, Pool, connect
+from callboard.db.pool import CALL_TIMEOUT_S, Pool
+from callboard.db.session import CONNECTION_ERRORS, connect
 from callboard.db.sql import sql
 
 __all__ = ["CALL_TIMEOUT_S", "CONNECTION_ERRORS", "Pool", "connect", "deadline", "sql"]

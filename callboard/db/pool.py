@@ -1,4 +1,4 @@
-"""Connections: how one is opened, and a pool that waits within a deadline instead of raising when full."""
+"""A pool of connections that waits within a deadline instead of raising when full."""
 
 from __future__ import annotations
 
@@ -7,80 +7,23 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_UNKNOWN, parse_dsn
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_UNKNOWN
 
-from callboard.db.deadline import Deadline, deadline
+from callboard.db.deadline import deadline
+from callboard.db.session import CONNECTION_ERRORS, connect
 from callboard.errors import DatabaseUnavailable
 
-#: Time a new connection may take, s.
-CONNECT_TIMEOUT_S = 3
-#: libpq rounds anything below up to this, s; with less than the second figure left, it would take much too long.
-CONNECT_TIMEOUT_MIN_S = 2
+#: With less than this left, a new connection would take much too long, s.
 CONNECT_LEFT_MIN_S = 1.5
 #: Time one call may take unless its caller says otherwise, s.
 CALL_TIMEOUT_S = 5.0
 #: How often a thread looks whether another one gave a connection back, while the server refuses new ones, s.
 RETURN_LOOK_S = 0.02
-#: Failures of the connection, not of the statement.
-CONNECTION_ERRORS = (psycopg2.OperationalError, psycopg2.InterfaceError, TimeoutError)
-
-_PARAMETERS: dict[str, Any] = {
-    "connect_timeout": CONNECT_TIMEOUT_S,
-    "keepalives": 1,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-    # Stock dramatiq-pg writes local times into timestamptz columns; one zone keeps ours comparable.
-    # Claims and verdicts are written for READ COMMITTED; a database may have another default.
-    # Compiling a statement takes up to 2 s, at each run; ours are short, and those that must not read whole tables look
-    # costly to Postgres up to 17.
-    "options": "-c timezone=UTC -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c jit=off"
-    r" -c default_transaction_isolation=read\ committed",
-}
-
-
-class Connection(psycopg2.extensions.connection):
-    """A psycopg2 connection that knows which statements were prepared on it, and the deadline it is lent under."""
-
-    deadline: Deadline
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.prepared_names: set[str] = set()
-
-
-def connect(
-    url: str,
-    *,
-    application_name: str = "callboard",
-    autocommit: bool = False,
-    timeout_s: float = CONNECT_TIMEOUT_S,
-    settings: Mapping[str, str] | None = None,
-) -> Any:
-    """Open a psycopg2 connection with Callboard's time limits; settings are Postgres's own for this session.
-
-    Raises: DatabaseUnavailable.
-    """
-    # What the URL asks for comes last and so counts; given apart, ours would take its place.
-    own = "".join(f" -c {name}={value}" for name, value in (settings or {}).items())
-    options = f"{_PARAMETERS['options']}{own} {parse_dsn(url).get('options', '')}".strip()
-    limits = {
-        **_PARAMETERS,
-        "options": options,
-        "connect_timeout": min(max(int(timeout_s), CONNECT_TIMEOUT_MIN_S), CONNECT_TIMEOUT_S),
-    }
-    try:
-        connection = psycopg2.connect(url, application_name=application_name, connection_factory=Connection, **limits)
-    except CONNECTION_ERRORS as error:
-        raise DatabaseUnavailable(f"Postgres cannot be reached: {str(error).strip()}") from error
-    connection.autocommit = autocommit
-    return connection
 
 
 class Pool:

@@ -15,8 +15,8 @@ _PARAMETER = re.compile(r"%\((\w+)\)s")
 class Prepared:
     """A statement with %(name)s parameters, prepared at its first use on a connection, in the same round trip.
 
-    types gives each parameter's Postgres type. For connections in autocommit. Behind a PgBouncer in transaction mode,
-    which hands the session to others, a statement may be gone; then its plain text runs.
+    types gives each parameter's Postgres type. For connections in autocommit. Where a pooler hands the session to
+    others, the plain text runs: a prepared statement would be left to them, and missing where it is needed.
     """
 
     def __init__(self, name: str, text: str, types: Mapping[str, str]) -> None:
@@ -31,6 +31,9 @@ class Prepared:
 
     def execute(self, cursor: Any, parameters: Mapping[str, Any], *, before: str = "", after: str = "") -> None:
         """Run the statement; before and after are SQL that goes with it, in one transaction and round trip."""
+        if not cursor.connection.keeps_session:
+            cursor.execute(f"{before}{self._text}{after}", parameters)
+            return
         known: set[str] = cursor.connection.prepared_names
         prepare = "" if self.name in known else self._prepare
         try:

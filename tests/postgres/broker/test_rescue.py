@@ -11,7 +11,7 @@ import dramatiq
 import psycopg2
 import pytest
 
-from callboard.broker.liveness import BEAT_OVERDUE_S, MAX_LOST_WORKERS, Liveness, unregister_parameters
+from callboard.broker.liveness import BEAT_OVERDUE_S, DUTY_OVERDUE_S, MAX_LOST_WORKERS, Liveness, unregister_parameters
 from callboard.db import schema, sql
 from callboard.dev.postgres import temporary_server
 from tests.conftest import wait_until
@@ -248,32 +248,56 @@ def test_a_leader_rescues_on_its_own_and_says_so(life, broker, db, workers, sett
     assert life.told.rescued == [("jobs", "job", "lost", "unknown")]
 
 
-def test_a_worker_evicts_its_own_session_that_the_network_forgot(life, settled):
+def test_a_worker_leaves_its_own_session_that_the_network_forgot_behind(life, db, workers, settled):
     # Given a worker whose connection is lost to it, while Postgres still believes in it
     wait_until(lambda: life.liveness.may_claim, what="registered")
+    [(before,)] = db("SELECT lock_key FROM callboard.workers")
     forgotten, life.liveness._connection = life.liveness._connection, None
     life.liveness._has_lock.clear()
-    # Then it takes its lock back
+    # Then it goes on under another lock, and nobody ends a session for that
     wait_until(lambda: life.liveness.may_claim, 40, what="registered again")
+    assert db("SELECT lock_key <> %s FROM callboard.workers", before) == [(True,)]
+    forgotten.cursor().execute("SELECT 1")
     forgotten.close()
+    assert workers.look() == 0
 
 
-@pytest.fixture
-def frozen_leader(url):
-    """A session that holds the lead and beats no row."""
-    session = psycopg2.connect(url)
-    cursor = session.cursor()
-    cursor.execute("SELECT pg_try_advisory_lock(hashtext('callboard.leader'), 0)")
-    assert cursor.fetchone() == (True,)
-    yield cursor
-    session.close()
+def test_a_lock_whose_key_is_taken_is_drawn_anew(url, db, life):
+    # Given a restored database, whose sequence begins anew below the keys of workers that live
+    wait_until(lambda: life.liveness.may_claim, what="registered")
+    db("ALTER TABLE callboard.workers ALTER COLUMN lock_key RESTART WITH 1")
+    other = str(uuid.uuid4())
+    second = Liveness(
+        lambda: url, other, queues=[], actors=[], threads=1, on_rescue=lambda *_: None, on_forgotten=lambda: None
+    )
+    # When another one registers, then both have a lock of their own, and stay
+    second.start()
+    wait_until(lambda: second.may_claim, what="registered")
+    assert db("SELECT count(DISTINCT lock_key) FROM callboard.workers") == [(2,)]
+    second.stop()
 
 
-def test_a_frozen_leader_is_deposed(frozen_leader, life):
-    # Given the lead in the hands of a session that does nothing, another process takes it
+def test_a_silent_leader_loses_the_lead(db, workers, life):
+    # Given the lead in the hands of a worker that is frozen: its lock is held, its heartbeat late
     wait_until(lambda: life.liveness.leads, 20, what="the lead")
-    with pytest.raises(psycopg2.OperationalError):
-        frozen_leader.execute("SELECT 1")
+    frozen = workers.register()
+    db("UPDATE callboard.workers SET holds_lock = false WHERE worker_id = %s", frozen)
+    db("UPDATE callboard.duties SET worker_id = %s WHERE duty_name = 'lead'", frozen)
+    wait_until(lambda: not life.liveness.leads, what="the change")
+    # When it has been silent long enough
+    workers.silence(frozen, DUTY_OVERDUE_S + 1)
+    # Then another one leads
+    wait_until(lambda: life.liveness.leads, what="the lead")
+
+
+def test_a_leader_that_died_loses_the_lead_with_its_lock(url, db, workers, life):
+    wait_until(lambda: life.liveness.leads, 20, what="the lead")
+    dead = workers.register()
+    with held_lock(url, dead):
+        db("UPDATE callboard.duties SET worker_id = %s WHERE duty_name = 'lead'", dead)
+        wait_until(lambda: not life.liveness.leads, what="the change")
+    # Its heartbeat is not late yet
+    wait_until(lambda: life.liveness.leads, DUTY_OVERDUE_S / 2, what="the lead")
 
 
 def test_a_late_verdict_of_a_rescued_message_changes_nothing(broker, db, work):

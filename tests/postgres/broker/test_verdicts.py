@@ -250,7 +250,7 @@ def test_a_database_that_refuses_every_verdict_is_waited_for(broker, db, work, r
     job = actor(broker, lambda: runs.append(1), actor_name="job")
     with work():
         job.send()
-        wait_until(lambda: broker.worker.completions._is_away or dead(db), what="the refusal")
+        wait_until(lambda: broker.worker.completions._outage.is_known or dead(db), what="the refusal")
         # When it writes again
         db("DROP TRIGGER refuse ON callboard.message_history")
         wait_until(lambda: ended(db) or dead(db))

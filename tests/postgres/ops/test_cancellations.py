@@ -194,7 +194,8 @@ def test_a_message_that_was_just_cancelled_does_not_go_back_into_its_queue(
         rss_bytes=None,
         leads=True,
         channel=None,
-        deposes=False,
-        beat_overdue_s=20,
+        holds_lock=True,
+        session_pid=0,
+        duty_overdue_s=10,
     )
     assert db("SELECT count(*) FROM callboard.cancellations") == [(0,)]

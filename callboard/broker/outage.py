@@ -1,0 +1,58 @@
+"""Whether a lost connection is an outage.
+
+Servers end sessions on purpose: an idle_session_timeout, an administrator, a failover, a pooler that is restarted. Such
+a session is replaced at once, and there is nothing to say. Only where the next one does not work either is the database
+away; that is said once, and waited for.
+"""
+
+from __future__ import annotations
+
+import psycopg2
+
+from callboard.errors import DatabaseUnavailable
+from callboard.log import get_logger
+
+log = get_logger(__name__)
+
+#: Wait between tries while the database is away, s.
+RECONNECT_WAIT_S = 0.5
+
+
+class Outage:
+    """What one loop over a connection of its own says about its losses, and how long it waits."""
+
+    def __init__(self, *, lost: str, back: str) -> None:
+        self._lost = lost
+        self._back = back
+        #: The connection was lost and nothing has been done on a new one yet.
+        self._is_replacing = False
+        #: It was said.
+        self.is_known = False
+
+    def note_loss(self, error: Exception, **fields: object) -> float:
+        """Say that the database is away, once, if it is; return how long to wait before the next try, s."""
+        if not self.is_known and not self._is_replacing and is_end_of_session(error):
+            self._is_replacing = True
+            log.debug("connection has ended and is made anew", error=str(error).strip())
+            return 0.0
+        if not self.is_known:
+            log.warning(self._lost, error=str(error).strip(), **fields)
+        self.is_known = True
+        return RECONNECT_WAIT_S
+
+    def note_work(self) -> None:
+        """Note that something was done on the connection: the database is there."""
+        if self.is_known:
+            log.info(self._back)
+        self.is_known = self._is_replacing = False
+
+
+def is_end_of_session(error: Exception) -> bool:
+    """Tell the end of a session that worked from one that could not be opened, a silence, and a statement's error."""
+    if isinstance(error, DatabaseUnavailable | TimeoutError):
+        return False
+    if not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+        return False
+    code = error.pgcode or ""
+    # 57P01 and its kin, connection failures, and what a pooler says when it gives up (08P01); none from a dead socket.
+    return not code or code.startswith(("57P", "08"))
