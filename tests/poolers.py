@@ -1,4 +1,4 @@
-"""A real PgBouncer in front of a test's database, as others run one: at its defaults, or with settings of a provider."""
+"""A real PgBouncer in front of a test's database: at its defaults, or set as a provider sets it."""
 
 from __future__ import annotations
 

@@ -92,8 +92,7 @@ class Liveness:
         self.threads = threads
         self._on_rescue = on_rescue
         self._on_forgotten = on_forgotten
-        #: Off for good where the lock was seen in another session than ours.
-        self._relies_on_lock = has_lock
+        self._may_rely_on_lock = self._relies_on_lock = has_lock
         self._on_registered = on_registered
         self._on_cancelled = on_cancelled
         self._hearing = hearing
@@ -170,6 +169,8 @@ class Liveness:
     def _connect(self) -> None:
         self._connection = connect(self._url(), application_name="callboard liveness", autocommit=True)
         self._connected_at = time.monotonic()
+        # Where the session is a pooler's, anybody may end it, and the lock with it, while this process lives.
+        self._relies_on_lock = self._may_rely_on_lock and self._connection.keeps_session
         schema.check_revision(self._connection)
         self._register()
         moved = self._execute(
@@ -250,7 +251,7 @@ class Liveness:
         is_known, leads, cancelled, holds_lock, *_ = self._execute("workers/beat", parameters)[0]
         if is_known and self._relies_on_lock and not holds_lock:
             # For good: a session that was lent to others once may be ours again at the next look, and prove nothing.
-            self._relies_on_lock = False
+            self._may_rely_on_lock = self._relies_on_lock = False
             log.info("sessions are lent by a pooler; this worker's death shows by its heartbeat only")
         if self._hearing is not None and channel is not None:
             self._hearing.rung()

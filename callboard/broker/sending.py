@@ -92,19 +92,40 @@ class Sender:
         first = list(islice(rows, INSERT_BELOW))
         if not first:
             return {}
-        are_few = len(first) < INSERT_BELOW and sum(len(row.message) for row in first) < PART_BYTES_MAX
-        timeout_s, step_s = (SEND_TIMEOUT_S, None) if are_few else (SEND_MANY_TIMEOUT_S, SEND_STEP_S)
+        if len(first) < INSERT_BELOW and sum(len(row.message) for row in first) < PART_BYTES_MAX:
+            return self._store_few(first)
         try:
-            lent = self._pool.cursor(timeout_s, wait_s=SEND_TIMEOUT_S, step_s=step_s)
-            with schema.expected(), lent as cursor:
-                cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{DEDUPE_WAIT_S}s",))
-                holders = insert_rows(cursor, first, ring=False) if are_few else store_rows(cursor, chain(first, rows))
-                cursor.execute(RING)
+            lent = self._pool.cursor(SEND_MANY_TIMEOUT_S, wait_s=SEND_TIMEOUT_S, step_s=SEND_STEP_S)
+            with self._transaction(lent) as cursor:
+                return store_rows(cursor, chain(first, rows))
         except PASSING_ERRORS as error:
-            raise BrokerUnavailable(
-                f"The messages were not stored: {str(error).strip()} Send them again; none will run twice for that."
-            ) from error
-        return holders
+            raise _not_stored(error) from error
+
+    def _store_few(self, rows: list[OutgoingRow]) -> dict[str, str]:
+        """Store rows as store() does one: a connection that breaks is tried again while there is time."""
+        until = time.monotonic() + SEND_TIMEOUT_S
+        while True:
+            try:
+                with self._transaction(self._pool.cursor(until - time.monotonic())) as cursor:
+                    return insert_rows(cursor, rows, ring=False)
+            except BrokerUnavailable:
+                raise  # The database has answered: it is the dedupe key that does not come free.
+            except (DatabaseUnavailable, *PASSING_ERRORS) as error:
+                # The first try may have been stored although its answer was lost.
+                rows = [row._replace(is_repeat=True) for row in rows]
+                if until - time.monotonic() < RECONNECT_MIN_S:
+                    if isinstance(error, DatabaseUnavailable):
+                        raise
+                    raise _not_stored(error) from error
+                time.sleep(0.1)
+
+    @contextmanager
+    def _transaction(self, lent: Any) -> Iterator[Any]:
+        """Open the transaction of many messages, and ring with it."""
+        with schema.expected(), lent as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{DEDUPE_WAIT_S}s",))
+            yield cursor
+            cursor.execute(RING)
 
     def _ring(self) -> None:
         try:
@@ -112,6 +133,12 @@ class Sender:
                 cursor.execute("SELECT pg_notify('callboard', '')")
         except (DatabaseUnavailable, psycopg2.Error) as error:
             log.debug("doorbell was not rung; the safety poll finds the message", error=str(error))
+
+
+def _not_stored(error: Exception) -> BrokerUnavailable:
+    return BrokerUnavailable(
+        f"The messages were not stored: {str(error).strip()} Send them again; none will run twice for that."
+    )
 
 
 def store_in(connection: Any, rows: Iterable[OutgoingRow]) -> dict[str, str]:

@@ -70,7 +70,7 @@ class Pool:
             self._reset()
         if not self._free.acquire(timeout=max(timeout_s, 0)):
             raise DatabaseUnavailable(
-                f"All {self._size} database connections of this process were busy for {timeout_s:g} s."
+                f"All {self._size} database connections of this process were busy for {round(timeout_s, 1):g} s."
             )
         try:
             connection = self._take_idle() or self._open_or_wait(until)

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg2
 
-from callboard.errors import DatabaseUnavailable, SchemaOutdated
+from callboard.db.session import connect
+from callboard.errors import SchemaOutdated
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 #: The revision this code was written for; a test holds it equal to the newest file in migrations/versions.
 REVISION = "0007"
+#: Without the limits of other connections: an index of a large table is built for minutes.
+MIGRATION_SETTINGS = {"lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 MIGRATIONS_DIR = Path(__file__).parent / "migrations"
 
 
@@ -70,16 +73,22 @@ def upgrade(url: str) -> str:
     with engine.connect() as connection:
         config = _alembic_config()
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        for revision in _revisions(config):
+            # One at a time, each found done where another upgrade has done it meanwhile.
+            command.upgrade(config, revision)
     return REVISION
 
 
 def _connect(url: str) -> Any:
-    # Without the time limits of callboard.db.connect: a second deploy waits for the first one's migrations.
-    try:
-        return psycopg2.connect(url, connect_timeout=5, application_name="callboard migrations")
-    except psycopg2.OperationalError as error:
-        raise DatabaseUnavailable(f"Postgres cannot be reached: {str(error).strip()}") from error
+    # Statements of a migration may wait in a transaction for longer than any other of ours.
+    return connect(url, application_name="callboard migrations", settings=MIGRATION_SETTINGS)
+
+
+def _revisions(config: Config) -> list[str]:
+    """Return all revisions, the oldest first."""
+    from alembic.script import ScriptDirectory
+
+    return [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()][::-1]
 
 
 def upgrade_sql(from_revision: str | None = None) -> str:

@@ -8,6 +8,8 @@ from alembic import context
 from alembic.operations import MigrateOperation, Operations
 from sqlalchemy import text
 
+from callboard.db.migrations.turn import turn
+
 VERSION_TABLE: dict[str, Any] = {"version_table": "schema_version", "version_table_schema": "callboard"}
 
 
@@ -45,14 +47,11 @@ def run() -> None:
         return
     connection = context.config.attributes["connection"]
     # Two deploys that migrate at once: the second waits, then finds nothing to do.
-    connection.execute(text("SELECT pg_advisory_lock(hashtext('callboard.migrations'))"))
-    connection.execute(text("CREATE SCHEMA IF NOT EXISTS callboard"))
-    connection.commit()
-    context.configure(connection=connection, transaction_per_migration=True, **VERSION_TABLE)
-    with context.begin_transaction():
-        context.run_migrations()
-    connection.execute(text("SELECT pg_advisory_unlock(hashtext('callboard.migrations'))"))
-    connection.commit()
+    with turn(connection):
+        connection.execute(text("CREATE SCHEMA IF NOT EXISTS callboard"))
+        context.configure(connection=connection, **VERSION_TABLE)
+        with context.begin_transaction():
+            context.run_migrations()
 
 
 run()

@@ -83,8 +83,8 @@ class Model:
         self.now = 0.0
         self.messages: dict[str, Entry] = {}
         self.workers: dict[str, WorkerRow] = {}
-        #: Serial of the session that leads.
-        self.leader: int | None = None
+        #: The worker that leads; it may have gone.
+        self.leader: str | None = None
         self.paused: dict[str, float] = {}
         #: Keys in transactions that are still open: a second sender would wait for them.
         self.keys_in_flight: set[tuple[str, str]] = set()

@@ -120,7 +120,7 @@ class Process:
     def live(self) -> list[tuple[str, str, str]]:
         """Let the liveness thread take one turn, and return what it rescued, sorted."""
         self.rescued, self.is_forgotten = [], False
-        self.liveness._connected_at = self.liveness._depose_clock = self.liveness._rescue_clock = float("-inf")
+        self.liveness._connected_at = self.liveness._rescue_clock = float("-inf")
         self.liveness._run()
         return sorted(self.rescued)
 

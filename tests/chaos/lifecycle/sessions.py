@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from callboard.broker.liveness import DUTY_OVERDUE_S
 from tests.chaos.lifecycle.model import Model, WorkerRow
 from tests.chaos.lifecycle.process import Process
 from tests.chaos.lifecycle.tables import Tables
@@ -16,7 +17,6 @@ class Sessions:
         self._model = model
         self._tables = tables
         self.processes = list(processes)
-        self.evicted = 0
 
     def turn(self, process: Process) -> list[tuple[str, str, str]]:
         """Let a process beat, register, lead and look, and return what it rescued."""
@@ -33,9 +33,7 @@ class Sessions:
         return self._beat(process)
 
     def free(self, backend: int | None) -> None:
-        """Note that a session has ended, and its locks with it."""
-        if self._model.leader == backend:
-            self._model.leader = None
+        """Note that a session has ended, and its lock with it."""
         for row in self._model.workers.values():
             if row.lock_holder == backend:
                 row.lock_holder = None
@@ -49,21 +47,11 @@ class Sessions:
 
     def _connect(self, process: Process) -> list[tuple[str, str, str]]:
         row = self._model.workers.get(process.worker_id)
-        own = [connection for connection in process.forgotten_sessions if not connection.closed]
-        holders = [c for c in own if row is not None and c.info.backend_pid == row.lock_holder]
         if row is None:
             row = self._model.workers[process.worker_id] = WorkerRow(self._model.now)
         row.beat_at, row.suspected_at = self._model.now, None
-        if holders:
-            # Its own forgotten session holds the lock still: this turn only ends that one.
-            holder = holders[0].info.backend_pid
-            assert process.live() == [] and process.session is None and not process.liveness.may_claim
-            self._tables.wait_for_end([holder])
-            holders[0].close()
-            self.free(holder)
-            self.evicted += 1
-            return []
         assert process.live() == [], "a session that has just begun looks for the dead"
+        # Under a new key: a session that it lost sight of may keep the old one.
         row.lock_holder = process.session
         assert process.session is not None and process.liveness.may_claim
         self._lead(process)
@@ -72,14 +60,9 @@ class Sessions:
     def _register_again(self, process: Process) -> list[tuple[str, str, str]]:
         """The turn of a process that was taken for dead meanwhile."""
         backend = process.session
-        leader = self._model.leader
-        # Its beat comes before it knows, and ends the session of a leader that is silent like any other's.
-        is_leader_silent = leader not in (None, backend) and not self._leader_lives()
         assert process.live() == [] and process.is_forgotten, "it was not told"
         self._tables.wait_for_end([backend])
         self.free(backend)
-        if is_leader_silent:
-            self._depose(leader)
         self._model.workers[process.worker_id] = WorkerRow(self._model.now, lock_holder=process.session)
         assert process.session not in (None, backend)
         return []
@@ -99,23 +82,12 @@ class Sessions:
 
     def _lead(self, process: Process) -> bool:
         """Settle who leads after a process's beat."""
-        if self._model.leader is None:
-            self._model.leader = process.session
-        leads = self._model.leader == process.session
+        if not self._leader_lives():
+            self._model.leader = process.worker_id
+        leads = self._model.leader == process.worker_id
         assert process.liveness.leads == leads
-        if not leads and not self._leader_lives():
-            self._depose(self._model.leader)
         return leads
 
     def _leader_lives(self) -> bool:
-        rows = self._model.workers.values()
-        return any(row.lock_holder == self._model.leader and not self._model.is_overdue(row) for row in rows)
-
-    def _depose(self, backend: int) -> None:
-        self._tables.wait_for_end([backend])
-        self.free(backend)
-        for process in self.processes:
-            process.is_cut = process.is_cut or process.session == backend
-            for connection in process.forgotten_sessions:
-                if not connection.closed and connection.info.backend_pid == backend:
-                    connection.close()
+        row = self._model.workers.get(self._model.leader or "")
+        return row is not None and row.lock_holder is not None and self._model.now - row.beat_at <= DUTY_OVERDUE_S

@@ -165,7 +165,8 @@ def test_many_messages_with_one_dedupe_key_are_the_first_of_them(broker, db):
     assert sent[3].message_id == sent[2].message_id != first.message_id
 
 
-def test_many_messages_sent_again_after_their_answer_was_lost_run_once(url, db):
+@pytest.mark.parametrize("count", [2, 2 * INSERT_BELOW], ids=["few", "many"])
+def test_many_messages_sent_again_after_their_answer_was_lost_run_once(url, db, count):
     # Given a batch that was stored, but the answer to its commit never came, and a part of which is done meanwhile
     with Proxy(url) as proxy:
         remote = make_broker(proxy.url)
@@ -178,14 +179,18 @@ def test_many_messages_sent_again_after_their_answer_was_lost_run_once(url, db):
             "SELECT message_id, 'done', queue_name, message, 0, 1, 0, 0, 0, now(), now() FROM done"
         )
         proxy.lose_next_answer(lambda: db(done), to=b"COMMIT")
-        with pytest.raises(BrokerUnavailable) as caught:
-            remote.send_many([message("a"), message("b")])
-        # When what the error carries is sent again
-        again = remote.send_many(caught.value.message)
+        messages = [message("a"), *(message(f"b{number}") for number in range(1, count))]
+        # When few are sent, they are tried again as one is; when many, what the error carries is sent again
+        try:
+            again = remote.send_many(messages)
+            assert count < INSERT_BELOW
+        except BrokerUnavailable as error:
+            assert count > INSERT_BELOW
+            again = remote.send_many(error.message)
         remote.close()
     # Then nothing of it is there twice
-    assert stored(db) == ["b"]
-    assert [each.args[0] for each in again] == ["a", "b"]
+    assert sorted(stored(db)) == sorted(f"b{number}" for number in range(1, count))
+    assert [each.args[0] for each in again] == [each.args[0] for each in messages]
     assert db("SELECT count(*) FROM callboard.message_history") == [(1,)]
 
 

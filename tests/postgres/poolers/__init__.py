@@ -1,0 +1,1 @@
+"""Callboard behind a real PgBouncer."""
