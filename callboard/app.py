@@ -99,6 +99,8 @@ def connection_warning(starting: int) -> str | None:
 
     connection = connect(database_url())
     try:
+        if not connection.keeps_session:
+            return None  # A pooler's: it lends as many as it has.
         with deadline(connection, CALL_TIMEOUT_S), connection.cursor() as cursor:
             return read_budget(cursor, pool_size=POOL_SIZE, starting=starting).warning
     finally:

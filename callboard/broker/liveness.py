@@ -93,6 +93,7 @@ class Liveness:
         self._on_rescue = on_rescue
         self._on_forgotten = on_forgotten
         self._may_rely_on_lock = self._relies_on_lock = has_lock
+        self._session_pid = 0
         self._on_registered = on_registered
         self._on_cancelled = on_cancelled
         self._hearing = hearing
@@ -135,7 +136,8 @@ class Liveness:
             if self._connection is not None:
                 self._execute("workers/unregister", unregister_parameters(self._worker_id, stuck))
         except (DatabaseUnavailable, psycopg2.Error, TimeoutError):
-            log.warning("worker could not say goodbye; its messages run again in a few seconds")
+            # The session may have been ended a moment ago; a new one tells whether the database is away.
+            self.leave(stuck)
         finally:
             self._disconnect()
 
@@ -171,6 +173,7 @@ class Liveness:
         self._connected_at = time.monotonic()
         # Where the session is a pooler's, anybody may end it, and the lock with it, while this process lives.
         self._relies_on_lock = self._may_rely_on_lock and self._connection.keeps_session
+        self._session_pid = self._connection.info.backend_pid
         schema.check_revision(self._connection)
         self._register()
         moved = self._execute(
@@ -245,7 +248,7 @@ class Liveness:
             "leads": self._leads,
             "channel": channel,
             "holds_lock": self._relies_on_lock,
-            "session_pid": self._connection.info.backend_pid,
+            "session_pid": self._session_pid,
             "duty_overdue_s": DUTY_OVERDUE_S,
         }
         is_known, leads, cancelled, holds_lock, *_ = self._execute("workers/beat", parameters)[0]

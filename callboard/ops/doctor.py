@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from callboard.db import CALL_TIMEOUT_S, connect, deadline, schema, sql
+from callboard.db.session import SETTINGS
 from callboard.ops.connections import read_budget
 from callboard.ops.findings import Finding, State, examine
 from callboard.ops.overview import BEAT_OVERDUE_S
@@ -62,13 +63,18 @@ def _look(url: str, *, pool_size: int, listens: bool, is_embedded: bool) -> Iter
             yield _durability(facts, is_embedded=is_embedded)
             yield _transactions(facts)
             yield _clock(facts, began_at, took_s)
+            yield from _session(cursor)
             yield from examine("doorbell", partial(_doorbell, url, cursor, facts, listens=listens))
             found = examine("schema", lambda: _schema(connection))
             yield from found
             if any(finding.state is State.FAILED for finding in found):
                 return  # The rest looks into its tables.
             yield _autovacuum(facts)
-            yield from examine("connections", lambda: _connections(cursor, pool_size))
+            if connection.keeps_session:
+                yield from examine("connections", lambda: _connections(cursor, pool_size))
+            else:
+                text = "They are the pooler's, which lends as many as its pool_size says."
+                yield Finding("connections", State.SKIPPED, text)
             yield from examine("workers", lambda: _workers(cursor))
     finally:
         connection.close()
@@ -138,6 +144,36 @@ def _connections(cursor: Any, pool_size: int) -> Iterator[Finding]:
         yield Finding("connections", State.WARNING, budget.warning)
     else:
         yield Finding("connections", State.OK, f"{budget.needed} needed at most, {budget.available} available.")
+
+
+def _session(cursor: Any) -> Iterator[Finding]:
+    """Say whose the sessions are, and what of the settings that our statements rely on is not in force."""
+    cursor.execute(sql("ops/session_settings"), {"names": list(SETTINGS)})
+    session_pid, isolation, found = cursor.fetchone()
+    found["default_transaction_isolation"] = isolation
+    differing = [
+        f"{name} is {found[name]!r}, not {value!r}"
+        for name, value in SETTINGS.items()
+        if not _means(found[name], value)
+    ]
+    is_shared = not cursor.connection.keeps_session or session_pid != cursor.connection.info.backend_pid
+    if differing:
+        yield Finding(
+            "session",
+            State.WARNING,
+            f"In our statements {'; '.join(differing)}.",
+            "Remove it from the options of DATABASE_URL unless it is meant; else this is a fault of the pooler.",
+        )
+    elif is_shared:
+        text = "It is a pooler's: settings travel with each transaction, and a dead worker shows by its heartbeat only."
+        yield Finding("session", State.OK, text)
+    else:
+        yield Finding("session", State.OK, "It is ours alone, with our settings.")
+
+
+def _means(found: str, value: str) -> bool:
+    """Tell whether Postgres shows a value as it was set; it may write it in other words."""
+    return found.lower().startswith(value.lower()) or (found, value) == ("1min", "60s")
 
 
 def _doorbell(url: str, cursor: Any, facts: _Facts, *, listens: bool) -> Iterator[Finding]:

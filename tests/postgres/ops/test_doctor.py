@@ -50,7 +50,8 @@ def test_a_database_with_workers_for_every_queue_is_well(url, execute, durable):
     findings = found(url)
     assert {finding.state for finding in findings.values()} == {State.OK}, findings
     assert set(findings) == {
-        "database", "durability", "transactions", "clock", "doorbell", "schema", "autovacuum", "connections", "workers"
+        "database", "durability", "transactions", "clock", "session", "doorbell", "schema", "autovacuum",
+        "connections", "workers",
     }  # fmt: skip
 
 
