@@ -71,9 +71,12 @@ def test_every_command_works_behind_a_pooler(shell, jobs, db):
 
 def test_a_producer_sends_behind_a_pooler(shell, db):
     code = (
-        "import callboard; from actors import send_email; "
-        "m = lambda: send_email.message(to='a@b.example', template='x'); send_email.send(to='a@b.example', template='x'); callboard.send_many([m(), m()]); callboard.send_many("
-        "m() for _ in range(100))"
+        "import callboard\n"
+        "from actors import send_email\n"
+        "mail = {'to': 'a@b.example', 'template': 'x'}\n"
+        "send_email.send(**mail)\n"
+        "for count in (2, 100):\n"
+        "    callboard.send_many(send_email.message(**mail) for _ in range(count))\n"
     )
     ended = shell.run_python(code)
     assert ended.returncode == 0, ended.stderr
