@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, cast
 import dramatiq
 
 from callboard.broker import BrokerOptions, PostgresBroker, set_default_broker
-from callboard.db import CALL_TIMEOUT_S, Pool, connect, deadline, schema
-from callboard.errors import ConfigurationError
+from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, Pool, connect, deadline, schema
+from callboard.db.target import say_dropped
+from callboard.errors import ConfigurationError, DatabaseUnavailable
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -44,24 +45,36 @@ SUPERVISED_VARIABLE = "CALLBOARD_SUPERVISED"
 
 @cache
 def get_settings() -> Settings:
-    """Return the settings, read at the first call. Raises: ConfigurationError."""
-    from callboard.settings import load_settings
+    """Return the settings, read at the first call; one that is wrong raises ConfigurationError when it is used."""
+    from callboard.settings import read_settings
 
-    return load_settings()
+    return read_settings()
+
+
+def check_settings(role: str) -> Settings:
+    """Return the settings if a role can work with them. Raises: ConfigurationError with all that it cannot."""
+    settings = get_settings()
+    settings.check(role)
+    return settings
 
 
 def database_url() -> str:
     """Return DATABASE_URL, or the embedded Postgres of this folder while it runs. Raises: ConfigurationError."""
-    url = get_settings().database_url
+    settings = get_settings()
+    url = settings.database_url
     if url is not None:
+        if SUPERVISED_VARIABLE not in os.environ:  # `callboard work` has said so for all of them.
+            say_dropped(settings.dropped)
         return url.get_secret_value()
     try:
         return EMBEDDED_URL_FILE.read_text(encoding="utf-8").strip()
     except OSError:
-        raise ConfigurationError(
+        missing = (
             "DATABASE_URL is not set and no embedded Postgres runs in this folder. "
             "Set DATABASE_URL=postgresql://user:password@host:5432/name, or start one here with: callboard dev"
-        ) from None
+        )
+    unread = settings.faults.get(".env")
+    raise ConfigurationError(*([unread] if unread else []), missing)
 
 
 @cache
@@ -72,20 +85,28 @@ def get_pool() -> Pool:
 
 def _broker_options() -> BrokerOptions:
     settings = get_settings()
+    # A producer is not stopped by what it does not use, and a worker has checked all of it at its start. A
+    # QUEUE_LISTEN that cannot be read counts as off: what that leaves out is refused by no pooler.
     return BrokerOptions(
-        poll_interval_s=settings.worker_interval_ms / 1000,
-        claim_max=settings.max_tasks_per_cycle,
-        listens=settings.queue_listen,
+        poll_interval_s=settings.or_default("worker_interval_ms") / 1000,
+        claim_max=settings.or_default("max_tasks_per_cycle"),
+        listens="queue_listen" not in settings.faults and settings.queue_listen,
         queue_order=tuple(filter(None, os.environ.get(QUEUE_ORDER_VARIABLE, "").split(","))),
         errand=cast("Any", os.environ.get(ERRAND_VARIABLE) or None),
     )
 
 
 def check_schema() -> None:
-    """Return if the database is ready for this version. Raises: DatabaseUnavailable, SchemaOutdated."""
+    """Return if the database is ready for this version.
+
+    Raises: ConfigurationError, DatabaseMisconfigured, DatabaseUnavailable, SchemaOutdated.
+    """
     connection = connect(database_url())
     try:
-        schema.check_revision(connection)
+        with deadline(connection, CALL_TIMEOUT_S):
+            schema.check_revision(connection)
+    except CONNECTION_ERRORS as error:
+        raise DatabaseUnavailable(str(error).strip()) from error
     finally:
         connection.close()
 
@@ -103,6 +124,8 @@ def connection_warning(starting: int) -> str | None:
             return None  # A pooler's: it lends as many as it has.
         with deadline(connection, CALL_TIMEOUT_S), connection.cursor() as cursor:
             return read_budget(cursor, pool_size=POOL_SIZE, starting=starting).warning
+    except CONNECTION_ERRORS as error:
+        raise DatabaseUnavailable(str(error).strip()) from error
     finally:
         connection.close()
 
@@ -114,16 +137,17 @@ def log_folder() -> Path | None:
 
 
 def _worker_start() -> Any:
-    settings = get_settings()
+    settings = check_settings("worker")
     return _middleware_package().WorkerStart(
         log_level=settings.log_level,
         log_format=settings.log_format,
         log_folder=log_folder(),
         metrics_host=settings.metrics_host,
         metrics_port=settings.metrics_port,
+        # Of the processes of `callboard work` none says what that has said for all of them.
+        settings_warnings=() if SUPERVISED_VARIABLE in os.environ else settings.warnings,
         check_schema=check_schema,
         has_end=bool(os.environ.get(ERRAND_VARIABLE)),
-        # A process of `callboard work` says nothing: that has counted all of them.
         connection_warning=lambda: None if SUPERVISED_VARIABLE in os.environ else connection_warning(starting=1),
     )
 

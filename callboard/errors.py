@@ -2,7 +2,8 @@
 
 CallboardError
 ├── ConfigurationError      wrong or missing settings, all of them at once
-│   └── AddressRefused      the address to listen on is none, or not ours
+│   ├── AddressRefused      the address to listen on is none, or not ours
+│   └── DatabaseMisconfigured   Postgres refuses us for good: role, password, database's name, certificate
 ├── PortTaken               another program listens on the port
 ├── DatabaseUnavailable     no answer from Postgres within the deadline
 │   └── BrokerUnavailable   send() could not store its message; carries it, sending it again is safe
@@ -59,6 +60,10 @@ class AddressRefused(ConfigurationError):
 
 class PortTaken(CallboardError):
     """Another program listens on the port; it may end, so that another try may help."""
+
+
+class DatabaseMisconfigured(ConfigurationError):
+    """Postgres, or what stands before it, refuses the connection until somebody corrects something: no outage."""
 
 
 class DatabaseUnavailable(CallboardError):

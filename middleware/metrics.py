@@ -12,6 +12,8 @@ from dramatiq.middleware import Middleware
 
 from callboard.broker import DeadReason, Outcome, Verdict
 
+from .boot_hooks import ends_process
+
 #: How often the gauges are set, s.
 SAMPLE_INTERVAL_S = 1.0
 #: Names that this process does not know, of queues and of actors, each: a row may hold any, and a label must not grow.
@@ -68,6 +70,7 @@ class Metrics(Middleware):
             elif outcome is Outcome.LOST:
                 self._child(broker, "LEASES_LOST", queue).inc(count)
 
+    @ends_process
     def after_worker_boot(self, broker: Broker, worker: Any) -> None:
         self._begin_at_zero(broker)
         self._workers.append(worker)

@@ -20,6 +20,8 @@ from callboard.broker.options import is_span, wrong_span
 from callboard.errors import ConfigurationError
 from callboard.log import get_logger
 
+from .boot_hooks import ends_process
+
 if TYPE_CHECKING:
     from callboard.broker.worker_side import WorkerSide
 
@@ -67,6 +69,7 @@ class TimeLimits(TimeLimit):
 
     after_skip_message = after_process_message
 
+    @ends_process
     def after_worker_boot(self, broker: Broker, worker: Any) -> None:
         if hasattr(broker, "worker_of"):
             stopped = self._stopped[worker] = threading.Event()

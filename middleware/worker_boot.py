@@ -6,24 +6,23 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
-from callboard.errors import ConfigurationError, DatabaseUnavailable, SchemaOutdated
+from callboard.errors import DatabaseUnavailable
 from callboard.log import configure_logging, get_logger
+
+from .boot_hooks import ends_process
 
 if TYPE_CHECKING:
     from dramatiq.worker import Worker
 
 log = get_logger(__name__)
-
-#: Dramatiq's exit codes: 2 for something that another start will not cure, 3 for the broker.
-EXIT_CONFIGURATION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +35,14 @@ class WorkerStart:
     log_folder: Path | None
     metrics_host: str
     metrics_port: int | None
-    #: Raises SchemaOutdated or DatabaseUnavailable.
+    #: Raises SchemaOutdated, DatabaseMisconfigured or DatabaseUnavailable.
     check_schema: Callable[[], None]
     #: Returns why Postgres may run out of connections, or None. Raises DatabaseUnavailable.
     connection_warning: Callable[[], str | None] = lambda: None
     #: The work has an end, and whoever waits for it should hear of it at once.
     has_end: bool = False
+    #: What is set and probably not meant.
+    settings_warnings: Sequence[str] = ()
 
 
 class WorkerBoot(Middleware):
@@ -51,32 +52,29 @@ class WorkerBoot(Middleware):
         self._start = start
         self._is_ending = False
 
+    @ends_process
     def after_process_boot(self, broker: Broker) -> None:
-        """Check settings and schema. Exits the process: a plain exception here would be swallowed."""
+        """Check settings, schema, and what the metrics need."""
+        start = self._start()
+        configure_logging(start.log_level, start.log_format, start.log_folder)
+        for warning in start.settings_warnings:
+            log.warning(warning)
         try:
-            start = self._start()
-            configure_logging(start.log_level, start.log_format, start.log_folder)
             start.check_schema()
             if warning := start.connection_warning():
                 log.warning(warning)
-        except (ConfigurationError, SchemaOutdated) as error:
-            _refuse(error)
         except DatabaseUnavailable as error:
             log.warning("database is away; the worker waits for it", error=str(error))
-        try:
-            _join_folder()
-        except ConfigurationError as error:
-            _refuse(error)
+        _join_folder()
 
+    @ends_process
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Check the schedules: only now are all modules imported that may declare some. Exits as above."""
+        """Check the schedules: only now are all modules imported that may declare some."""
         from callboard.broker.schedules import check_schedules
 
-        try:
-            check_schedules(broker)
-        except ConfigurationError as error:
-            _refuse(error)
+        check_schedules(broker)
 
+    @ends_process
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         from callboard.ops import exposition
 
@@ -130,11 +128,6 @@ def _join_folder() -> None:
 
     given = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(join_folder(Path(given) if given else None))
-
-
-def _refuse(error: Exception) -> NoReturn:
-    print(f"Callboard cannot start:\n{error}", file=sys.stderr, flush=True)  # noqa: T201 - logs may not be set up yet
-    sys.exit(EXIT_CONFIGURATION)
 
 
 def worker_health(broker: Broker, worker: Worker) -> dict[str, str | None]:

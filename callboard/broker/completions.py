@@ -17,8 +17,8 @@ from callboard.broker.running import set_current_delivery
 from callboard.broker.verdict import AttemptError, DeadReason, Outcome, Verdict, one_of_each_lease
 from callboard.broker.verdict_parameters import fence
 from callboard.broker.verdict_writing import outcomes_of, write_verdicts
-from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, sql
-from callboard.errors import BrokerUnavailable, CallboardError, DatabaseUnavailable
+from callboard.db import CALL_TIMEOUT_S, RECONNECT_ERRORS, connect, deadline, sql
+from callboard.errors import BrokerUnavailable, CallboardError
 from callboard.log import get_logger
 
 log = get_logger(__name__)
@@ -178,7 +178,7 @@ class Completions:
                 # The last one is a next stage whose dedupe key an open transaction holds.
                 self._write_around_a_lock(batch)
                 return
-            except (DatabaseUnavailable, *CONNECTION_ERRORS, *UNFIT_DATABASE) as error:
+            except (*RECONNECT_ERRORS, *UNFIT_DATABASE) as error:
                 pause_s = self._outage.note_loss(error, count=self._unwritten)
                 self._unanswered.update(verdict.lease_id for verdict in batch)
                 self._drop_connection()

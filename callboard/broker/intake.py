@@ -23,8 +23,7 @@ from callboard.broker.hearing import Hearing
 from callboard.broker.outage import Outage
 from callboard.broker.receiver import Receiver
 from callboard.broker.running import set_current_delivery
-from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline
-from callboard.errors import DatabaseUnavailable
+from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, RECONNECT_ERRORS, connect, deadline
 from callboard.log import get_logger
 
 log = get_logger(__name__)
@@ -90,7 +89,11 @@ class Intake:
         self._alone_since_clock = 0.0
         self._alone_again_clock = 0.0
         self._connection: Any = None
-        self._outage = Outage(lost="intake connection was lost; claiming pauses", back="intake connection is back")
+        self._outage = Outage(
+            lost="intake connection was lost; claiming pauses",
+            refused="database refuses the worker; claiming pauses until that is corrected",
+            back="intake connection is back",
+        )
         self._stopping = False
         #: A wake is on its way that the thread has not seen yet.
         self._is_woken = False
@@ -136,7 +139,7 @@ class Intake:
                 pause_s = self._look_for_overdue(self._cycle())
                 if self._connection is not None:
                     self._outage.note_work()
-            except (DatabaseUnavailable, *CONNECTION_ERRORS, psycopg2.Error) as error:
+            except (*RECONNECT_ERRORS, psycopg2.Error) as error:
                 pause_s = self._outage.note_loss(error)
                 self._disconnect()
             except Exception:

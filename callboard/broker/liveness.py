@@ -26,7 +26,7 @@ from callboard.broker.outage import Outage
 from callboard.broker.running import set_current_delivery
 from callboard.broker.schedules import Schedule
 from callboard.broker.scheduling import TICK_MIN_S, Clock, SendListener
-from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, schema, sql
+from callboard.db import CALL_TIMEOUT_S, RECONNECT_ERRORS, connect, deadline, schema, sql
 from callboard.errors import DatabaseUnavailable, SchemaOutdated
 from callboard.log import get_logger
 
@@ -135,7 +135,7 @@ class Liveness:
         try:
             if self._connection is not None:
                 self._execute("workers/unregister", unregister_parameters(self._worker_id, stuck))
-        except (DatabaseUnavailable, psycopg2.Error, TimeoutError):
+        except (*RECONNECT_ERRORS, psycopg2.Error):
             # The session may have been ended a moment ago; a new one tells whether the database is away.
             self.leave(stuck)
         finally:
@@ -148,7 +148,7 @@ class Liveness:
             opened = connect(self._url(), application_name="callboard leaving", autocommit=True)
             with closing(opened), deadline(opened, CALL_TIMEOUT_S), opened.cursor() as cursor:
                 cursor.execute(sql("workers/unregister"), unregister_parameters(self._worker_id, stuck))
-        except (DatabaseUnavailable, psycopg2.Error, TimeoutError) as error:
+        except (*RECONNECT_ERRORS, psycopg2.Error) as error:
             log.warning("worker could not say goodbye; its messages run again in a few seconds", error=str(error))
 
     def _run(self) -> None:
@@ -163,7 +163,7 @@ class Liveness:
                 log.warning("worker waits for the schema", error=str(error))
                 self._disconnect()
                 pause_s = CALL_TIMEOUT_S
-            except (DatabaseUnavailable, *CONNECTION_ERRORS, psycopg2.Error) as error:
+            except (*RECONNECT_ERRORS, psycopg2.Error) as error:
                 pause_s = self._outage.note_loss(error)
                 self._disconnect()
             self._stopping.wait(pause_s)

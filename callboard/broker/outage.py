@@ -7,9 +7,11 @@ away; that is said once, and waited for.
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg2
 
-from callboard.errors import DatabaseUnavailable
+from callboard.errors import DatabaseMisconfigured, DatabaseUnavailable
 from callboard.log import get_logger
 
 log = get_logger(__name__)
@@ -21,22 +23,27 @@ RECONNECT_WAIT_S = 0.5
 class Outage:
     """What one loop over a connection of its own says about its losses, and how long it waits."""
 
-    def __init__(self, *, lost: str, back: str) -> None:
+    def __init__(self, *, lost: str, back: str, refused: str | None = None) -> None:
         self._lost = lost
+        #: Said in place of lost, as an error, where Postgres refuses for good.
+        self._refused = refused
         self._back = back
         #: The connection was lost and nothing has been done on a new one yet.
         self._is_replacing = False
         #: It was said.
         self.is_known = False
 
-    def note_loss(self, error: Exception, **fields: object) -> float:
+    def note_loss(self, error: Exception, **fields: Any) -> float:
         """Say that the database is away, once, if it is; return how long to wait before the next try, s."""
         if not self.is_known and not self._is_replacing and is_end_of_session(error):
             self._is_replacing = True
             log.debug("connection has ended and is made anew", error=str(error).strip())
             return 0.0
         if not self.is_known:
-            log.warning(self._lost, error=str(error).strip(), **fields)
+            if self._refused is not None and isinstance(error, DatabaseMisconfigured):
+                log.error(self._refused, error=str(error), **fields)
+            else:
+                log.warning(self._lost, error=str(error).strip(), **fields)
         self.is_known = True
         return RECONNECT_WAIT_S
 

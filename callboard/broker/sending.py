@@ -15,7 +15,7 @@ from dramatiq import Message
 from callboard.broker.copying import INSERT_BELOW, INSERT_MAX, PART_BYTES_MAX, store_rows
 from callboard.broker.doorbell import Doorbell
 from callboard.broker.outgoing import DEDUPE_WAIT_S, RING, OutgoingRow, insert_row, insert_rows, withdraw_ended
-from callboard.db import Pool, schema
+from callboard.db import RECONNECT_ERRORS, Pool, schema
 from callboard.errors import BrokerUnavailable, DatabaseUnavailable
 from callboard.log import get_logger
 
@@ -48,7 +48,7 @@ class Sender:
     def store(self, row: OutgoingRow) -> str:
         """Store a row within SEND_TIMEOUT_S and return the id that holds its place.
 
-        Raises: BrokerUnavailable, InvalidMessage, SchemaOutdated.
+        Raises: BrokerUnavailable, InvalidMessage, SchemaOutdated; DatabaseMisconfigured at once.
         """
         until = time.monotonic() + SEND_TIMEOUT_S
         while True:
@@ -131,7 +131,7 @@ class Sender:
         try:
             with self._pool.statement(RECONNECT_MIN_S) as cursor:
                 cursor.execute("SELECT pg_notify('callboard', '')")
-        except (DatabaseUnavailable, psycopg2.Error) as error:
+        except (*RECONNECT_ERRORS, psycopg2.Error) as error:
             log.debug("doorbell was not rung; the safety poll finds the message", error=str(error))
 
 

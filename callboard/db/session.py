@@ -16,8 +16,9 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, parse_dsn
 
+from callboard.db.connect_failures import connect_failure
 from callboard.db.deadline import Deadline, deadline
-from callboard.errors import DatabaseUnavailable
+from callboard.db.target import connection_target
 
 #: Time a new connection may take, s.
 CONNECT_TIMEOUT_S = 3
@@ -157,8 +158,9 @@ def connect(
 ) -> Any:
     """Open a psycopg2 connection with Callboard's time limits; settings are Postgres's own, beside SETTINGS.
 
-    Raises: DatabaseUnavailable.
+    Raises: DatabaseUnavailable, DatabaseMisconfigured; ConfigurationError before any try for what can never work.
     """
+    url = connection_target(url)
     while True:
         server = _servers.get(url, _Server())
         try:
@@ -166,7 +168,7 @@ def connect(
         except CONNECTION_ERRORS as error:
             learned = _learn(server, str(error))
             if learned == server:
-                raise DatabaseUnavailable(f"Postgres cannot be reached: {str(error).strip()}") from error
+                raise connect_failure(error, url) from error
             _servers[url] = learned
             continue
         if connection is not None:

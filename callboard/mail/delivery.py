@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from callboard.db import CONNECTION_ERRORS, Pool, sql
-from callboard.errors import ConfigurationError, DatabaseUnavailable
+from callboard.db import RECONNECT_ERRORS, Pool, sql
+from callboard.errors import ConfigurationError
 from callboard.log import get_logger
 from callboard.mail.errors import Blame, MailOutcomeUnknown, MailPostponed, MailRefused
 from callboard.mail.health import mail_health
@@ -30,7 +30,6 @@ log = get_logger(__name__)
 GIVE_UP_AFTER_S = 5 * 24 * 3600.0
 #: A mail's own waits grow with the time it is tried (5, 10, 20 minutes …) up to this, s.
 LONGEST_WAIT_S = 4 * 3600.0
-_DATABASE_ERRORS = (DatabaseUnavailable, *CONNECTION_ERRORS)
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def _is_own_trouble(pool: Pool, message_id: str, error: MailPostponed) -> bool:
         with pool.cursor() as cursor:
             cursor.execute(sql("mail/find_others"), {"message_id": message_id})
             (do_others_wait, are_others_served) = cursor.fetchone()
-    except _DATABASE_ERRORS:
+    except (*RECONNECT_ERRORS,):
         # Nobody knows; the next attempt asks again.
         return False
     return bool(are_others_served or (error.blame is Blame.UNCLEAR and not do_others_wait))
@@ -141,7 +140,7 @@ def _end(pool: Pool, message_id: str, state: str, reply: str | None, *, counts: 
         try:
             with pool.cursor() as cursor:
                 cursor.execute(sql("mail/end_sending"), parameters)
-        except _DATABASE_ERRORS:
+        except RECONNECT_ERRORS:
             if is_last:
                 log.exception("email outcome could not be written", outcome=state, reply=reply)
         else:

@@ -13,7 +13,15 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from callboard.errors import Conflict, DatabaseUnavailable, InvalidRequest, NotFound, SchemaOutdated, TooSlow
+from callboard.errors import (
+    Conflict,
+    DatabaseMisconfigured,
+    DatabaseUnavailable,
+    InvalidRequest,
+    NotFound,
+    SchemaOutdated,
+    TooSlow,
+)
 from callboard.log import get_logger
 
 log = get_logger(__name__)
@@ -76,8 +84,10 @@ _REFUSALS: dict[type[Exception], tuple[HTTPStatus, str]] = {
 }
 
 
-#: A standby, a missing grant, a schema that is not there: the database is to be put right, and so nobody's request is.
+#: A refused login, a standby, a missing grant, a schema that is not there: the database is to be put right, and so
+#: nobody's request is.
 _UNFIT = (
+    DatabaseMisconfigured,
     SchemaOutdated,
     psycopg2.errors.ReadOnlySqlTransaction,
     psycopg2.errors.InsufficientPrivilege,

@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from callboard.db import schema
-from callboard.errors import DatabaseUnavailable, SchemaOutdated
+from callboard.errors import DatabaseMisconfigured, DatabaseUnavailable, SchemaOutdated
 from callboard.log import get_logger
 from callboard.ops.overview import STUCK_MAX, QueueFigures, queue_figures
 from callboard.web.state import CurrentState, State
@@ -49,7 +49,7 @@ async def show_readiness(state: CurrentState) -> JSONResponse:
         await asyncio.wait_for(asyncio.to_thread(_check_database, state), DATABASE_TIMEOUT_S)
     except SchemaOutdated as error:
         return _unhealthy(str(error))
-    except (DatabaseUnavailable, psycopg2.Error, TimeoutError) as error:
+    except (DatabaseMisconfigured, DatabaseUnavailable, psycopg2.Error, TimeoutError) as error:
         return _unhealthy(_reason(error))
     return JSONResponse({"status": "ok"})
 
@@ -59,7 +59,7 @@ async def show_queue_health(state: CurrentState) -> JSONResponse:
     """Show what waits, failed and is stuck, in all and per queue."""
     try:
         figures = await asyncio.wait_for(asyncio.to_thread(_figures, state), DATABASE_TIMEOUT_S)
-    except (DatabaseUnavailable, psycopg2.Error, TimeoutError) as error:
+    except (DatabaseMisconfigured, DatabaseUnavailable, psycopg2.Error, TimeoutError) as error:
         return _unhealthy(_reason(error))
     stuck = sum(queue.stuck for queue in figures)
     return JSONResponse(
@@ -101,6 +101,8 @@ def _figures(state: State) -> list[QueueFigures]:
 def _reason(error: Exception) -> str:
     """Return what an outsider may know; the log has the rest, which may name hosts and users."""
     log.warning("health check failed", error=str(error).strip()[:200] or type(error).__name__)
+    if isinstance(error, DatabaseMisconfigured):
+        return "The database refuses the connection until its configuration is corrected. See the log of the API."
     if isinstance(error, psycopg2.Error) and not isinstance(error, psycopg2.OperationalError):
         return "The database answered with an error. See the log of the API."
     return f"The database gave no answer within {DATABASE_TIMEOUT_S:g} s, or refused the connection."

@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from callboard.db import Pool
-from callboard.errors import DatabaseUnavailable
+from callboard.errors import DatabaseMisconfigured, DatabaseUnavailable
 from callboard.log import get_logger
 from callboard.ops.overview import QueueFigures, queue_figures, workers_alive
 from callboard.ops.pace import queue_pace
@@ -53,7 +53,7 @@ class QueueGauges(Collector):
             with self._pool.cursor(QUERY_TIMEOUT_S) as cursor:
                 needed = {name: pace.workers_needed for name, pace in queue_pace(cursor).items()}
                 self._gauges = _gauges(queue_figures(cursor), workers_alive(cursor), needed)
-        except (DatabaseUnavailable, psycopg2.Error) as error:
+        except (DatabaseMisconfigured, DatabaseUnavailable, psycopg2.Error) as error:
             self._errors += 1
             if self._gauges or self._errors == 1:
                 log.warning("queue gauges dropped: database away", error=str(error).strip()[:200])

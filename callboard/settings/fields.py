@@ -1,23 +1,21 @@
-"""Every setting, read from the environment, from NAME_FILE and from .env; checked all at once.
-
-The table in docs/settings.md is tested against these fields. Unknown variables are ignored, the old
-workers' variables that have a successor are named by successors().
-"""
+"""Every setting: its type, range, default and purpose. The table in docs/settings.md is tested against these fields."""
 
 from __future__ import annotations
 
 import base64
 import ipaddress
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from callboard.errors import ConfigurationError
+from callboard.postgres_url import dropped_text
+from callboard.settings.roles import fields_of, reads_env_file
+from callboard.settings.sources import read_sources
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -26,18 +24,13 @@ YOOKASSA_NETWORKS = (
     "185.71.76.0/27,185.71.77.0/27,77.75.153.0/25,77.75.156.11/32,77.75.156.35/32,77.75.154.128/25,2a02:5180::/32"
 )
 
+#: Secrets, and the account that each belongs to.
+ACCOUNTS = {"yukassa_secret_key": "yukassa_shop_id", "smtp_pass": "smtp_user"}
+#: The name under which a .env that cannot be read stands among the faults.
+ENV_FILE = ".env"
+
 #: Length of ENCRYPTION_KEY once decoded.
 KEY_BYTES = 32
-
-#: Variables of the workers Callboard replaces, and what to set now.
-SUCCESSORS = {
-    "SUPABASE_URL": "DATABASE_URL",
-    "SUPABASE_SERVICE_ROLE_KEY": "DATABASE_URL",
-    "DB_QUEUE_RETRY_AFTER": "nothing: a dead worker's messages run again within 5 s",
-    "QUEUE_CONNECTION": "DATABASE_URL",
-    "JOB_QUEUE_NAME": "callboard work --queues",
-    "REDIS_URL": "DATABASE_URL",
-}
 
 
 def _networks(value: object) -> Any:
@@ -53,7 +46,7 @@ def _origins(value: object) -> object:
 
 
 def _port_or_off(value: object) -> object:
-    return None if isinstance(value, str) and value.strip().lower() == "off" else value
+    return None if isinstance(value, str) and value.lower() == "off" else value
 
 
 def _on_or_off(value: object) -> object:
@@ -67,6 +60,15 @@ def _on_or_off(value: object) -> object:
     raise ValueError("must be on or off")
 
 
+def _names(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+Word = BeforeValidator(_lower)
 Networks = Annotated[list[Network], NoDecode, BeforeValidator(_networks)]
 Switch = Annotated[bool, BeforeValidator(_on_or_off)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -76,20 +78,17 @@ Attempts = Annotated[int, Field(ge=0, le=1000)]
 class Settings(BaseSettings):
     """What an operator can set. Fields are lower-case, variables upper-case; units are in the names."""
 
-    model_config = SettingsConfigDict(
-        env_file=".env",
-        env_file_encoding="utf-8",
-        extra="ignore",
-        frozen=True,
-        env_ignore_empty=True,
-        validate_default=True,
-    )
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, validate_default=True)
+
+    _faults: dict[str, str] = PrivateAttr(default_factory=dict)
+    _warnings: list[str] = PrivateAttr(default_factory=list)
+    _dropped: list[str] = PrivateAttr(default_factory=list)
 
     database_url: SecretStr | None = Field(None, description="Postgres, as postgresql://user:password@host:5432/name")
-    log_level: Literal["debug", "info", "warn", "warning", "error"] = Field(
+    log_level: Annotated[Literal["debug", "info", "warn", "warning", "error", "critical"], Word] = Field(
         "info", description="Least severe line kept"
     )
-    log_format: Literal["console", "json"] | None = Field(
+    log_format: Annotated[Literal["console", "json"] | None, Word] = Field(
         None, description="console or json; by default json unless the output is a terminal"
     )
 
@@ -102,6 +101,9 @@ class Settings(BaseSettings):
     queue_listen: Switch = Field(
         True, description="on: LISTEN for new messages; off: poll only (PgBouncer, transaction mode)"
     )
+    job_queue_name: Annotated[list[str], NoDecode, BeforeValidator(_names)] = Field(
+        default_factory=list, description="Queues that callboard work serves, in strict order; unset: all"
+    )
     worker_shutdown_s: int = Field(60, ge=1, le=86_400, description="Time running messages get to finish on SIGTERM, s")
 
     max_email_retry_attempts: Attempts = Field(5, description="Retries after the first run, queue emails")
@@ -109,7 +111,7 @@ class Settings(BaseSettings):
     max_report_retry_attempts: Attempts = Field(3, description="Retries after the first run, queue reports")
     max_retry_attempts: Attempts = Field(5, description="Retries after the first run, any other queue")
 
-    email_provider: Literal["smtp", "console", "file"] = Field(
+    email_provider: Annotated[Literal["smtp", "console", "file"], Word] = Field(
         "smtp", description="How mail leaves: smtp, console or file"
     )
     email_file_dir: Path = Field(Path(".callboard/mail"), description="Where EMAIL_PROVIDER=file puts .eml files")
@@ -121,7 +123,7 @@ class Settings(BaseSettings):
     smtp_from_name: str = Field("Callboard", description="Sender's name")
     smtp_reply_to: str | None = Field(None, description="Address that answers go to; unset: nobody reads them")
     smtp_envelope_from: str | None = Field(None, description="Address that bounces go to; unset: SMTP_FROM")
-    smtp_security: Literal["starttls", "tls", "none"] | None = Field(
+    smtp_security: Annotated[Literal["starttls", "tls", "none"] | None, Word] = Field(
         None, description="starttls, tls or none; by default tls on port 465, else starttls"
     )
     smtp_greylist_wait_s: float = Field(
@@ -144,9 +146,7 @@ class Settings(BaseSettings):
     yukassa_timeout_s: float = Field(35, gt=0, le=120, description="Longest wait for an answer of YooKassa, s")
 
     api_host: str = Field("0.0.0.0", description="Address the API listens on")  # noqa: S104 - a container's port mapping needs it; /health is all that is open
-    api_port: Port = Field(
-        3001, validation_alias=AliasChoices("api_port", "port"), description="Port of the API (alias PORT)"
-    )
+    api_port: Port = Field(3001, description="Port of the API (alias PORT)")
     api_base_url: str = Field("http://localhost:3001", description="Public address of the API, for links and webhooks")
     frontend_url: Annotated[list[str], NoDecode, BeforeValidator(_origins)] = Field(
         default_factory=list, description="Web origins that may call the API (CORS), comma-separated"
@@ -159,7 +159,7 @@ class Settings(BaseSettings):
     report_storage_url: str = Field("file://.callboard/reports", description="Where report files go: file://, s3://, …")
     metrics_host: str = Field("0.0.0.0", description="Address worker metrics and health listen on")  # noqa: S104 - scraped from another pod
     metrics_port: Annotated[Port | None, BeforeValidator(_port_or_off)] = Field(
-        9191, description="Port of worker metrics and health, or off"
+        9191, description="Port of worker metrics and health, or off (alias PORT)"
     )
 
     encryption_key: SecretStr | None = Field(None, description="32 random bytes in base64; signs the links in mails")
@@ -176,13 +176,6 @@ class Settings(BaseSettings):
     idempotency_retention_days: int = Field(
         7, ge=1, le=3650, description="How long the API's answers are kept for a repeated Idempotency-Key, days"
     )
-
-    @field_validator("database_url")
-    @classmethod
-    def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
-            raise ValueError("must start with postgresql://")
-        return value
 
     @field_validator("yukassa_api_url", "api_base_url")
     @classmethod
@@ -214,7 +207,7 @@ class Settings(BaseSettings):
     @classmethod
     def _comes_with_its_account(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         # A validator of the second field, so that the problem is reported together with all others.
-        account = {"yukassa_secret_key": "yukassa_shop_id", "smtp_pass": "smtp_user"}[str(info.field_name)]
+        account = ACCOUNTS[str(info.field_name)]
         if account in info.data and (value is None) != (info.data[account] is None):
             raise ValueError(f"must be set together with {account.upper()}, or neither")
         return value
@@ -232,90 +225,65 @@ class Settings(BaseSettings):
             "reports": self.max_report_retry_attempts,
         }.get(queue_name, self.max_retry_attempts)
 
+    @property
+    def faults(self) -> Mapping[str, str]:
+        """What is wrong, by field; reading such a field raises it. ENV_FILE stands for all that .env may set."""
+        return self._faults
+
+    @property
+    def warnings(self) -> list[str]:
+        """What works and is probably not meant, a sentence each."""
+        return [*self._warnings, *([dropped_text(self._dropped)] if self._dropped else [])]
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """What was left out of DATABASE_URL, as only other drivers read it."""
+        return tuple(self._dropped)
+
+    def or_default(self, name: str) -> Any:
+        """Return a field's value, or its default while it is wrong."""
+        is_wrong = name in self._faults
+        return type(self).model_fields[name].get_default(call_default_factory=True) if is_wrong else getattr(self, name)
+
+    def check(self, role: str) -> None:
+        """Return if a role can work with what is set. Raises: ConfigurationError with all that it cannot."""
+        if problems := self.problems_of(role):
+            raise ConfigurationError(*problems)
+
+    def problems_of(self, role: str) -> list[str]:
+        """Return a sentence for everything wrong that the role uses."""
+        used = [*fields_of(role, type(self).model_fields), *([ENV_FILE] if reads_env_file(role) else [])]
+        return list(dict.fromkeys(self._faults[name] for name in used if name in self._faults))
+
+    if not TYPE_CHECKING:  # What is not there is an error to mypy.
+
+        def __getattr__(self, name: str) -> Any:
+            if name in type(self).model_fields:
+                raise ConfigurationError(self._faults[name])
+            return super().__getattr__(name)
+
     @classmethod
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the parent's signature, here and below
         dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the parent's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, FileSource(settings_cls), dotenv_settings
+        return init_settings, _Sources(settings_cls, getattr(dotenv_settings, "env_file", None))
 
 
-class FileSource(PydanticBaseSettingsSource):
-    """Read the value of NAME from the file that NAME_FILE names, as container secrets are mounted."""
+class _Sources(PydanticBaseSettingsSource):
+    """Our own reading in place of the library's: twins, files and what .env holds."""
+
+    def __init__(self, settings_cls: type[BaseSettings], env_file: Any) -> None:
+        super().__init__(settings_cls)
+        self._env_file = env_file
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        path = os.environ.get(f"{field_name.upper()}_FILE")
-        if not path:
-            return None, field_name, False
-        try:
-            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(
-                f"{field_name.upper()}_FILE names {path!r}, which cannot be read ({error}). "
-                "Mount the file or unset the variable."
-            ) from error
+        raise NotImplementedError  # All are read at once.
 
     def __call__(self) -> dict[str, Any]:
-        problems: list[str] = []
-        values: dict[str, Any] = {}
-        for name, field in self.settings_cls.model_fields.items():
-            try:
-                value, key, _ = self.get_field_value(field, name)
-            except ConfigurationError as error:
-                problems.extend(error.problems)
-                continue
-            if value:
-                alias = field.validation_alias
-                values[str(alias.choices[0]) if isinstance(alias, AliasChoices) else key] = value
-        if problems:
-            raise ConfigurationError(*problems)
-        return values
-
-
-def load_settings(**overrides: Any) -> Settings:
-    """Read and check all settings.
-
-    Raises: ConfigurationError with one line a problem: the variable, its value unless secret, what to do.
-    """
-    try:
-        return Settings(**overrides)
-    except ValidationError as error:
-        raise ConfigurationError(*(_problem(dict(item)) for item in error.errors())) from None
-
-
-def successors(environ: Mapping[str, str]) -> list[str]:
-    """Return a line for each variable of the old workers that is set and has a successor here."""
-    return [
-        f"{old} is no longer read. Set {new} instead."
-        if not new.startswith("nothing")
-        else f"{old} is no longer read; set {new}."
-        for old, new in SUCCESSORS.items()
-        if environ.get(old)
-    ]
-
-
-def _problem(item: dict[str, Any]) -> str:
-    """Phrase one validation error as variable, value, remedy."""
-    location = item["loc"]
-    text = str(item["msg"]).removeprefix("Value error, ")
-    if not location:
-        return text
-    name = str(location[0]).lower()
-    field = Settings.model_fields.get("api_port" if name == "port" else name)
-    variable = name.upper()
-    is_secret = field is not None and "SecretStr" in str(field.annotation)
-    got = "a secret value that is not shown" if is_secret else repr(item.get("input"))
-    text = text[:1].lower() + text[1:]
-    default = "" if field is None or field.is_required() or field.default is None else f" for {_shown(field.default)}"
-    purpose = f" ({field.description})" if field is not None else ""
-    return f"{variable}{purpose}: {text}, got {got}. Correct it in the environment or remove it{default}."
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return "the default" if "Undefined" in str(value) else str(value)
+        names = [name.upper() for name in self.settings_cls.model_fields]
+        return {name.lower(): value for name, value in read_sources(names, self._env_file).values.items()}

@@ -1,0 +1,98 @@
+"""Where a connection goes: the address as this machine's libpq takes it."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+
+import psycopg2
+from psycopg2.extensions import parse_dsn
+
+from callboard.errors import ConfigurationError
+from callboard.log import get_logger
+from callboard.postgres_url import dropped_text, read_url, with_parameters
+
+log = get_logger(__name__)
+
+#: Where systems keep the public authorities in one file.
+AUTHORITY_FILES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+_said: set[tuple[str, ...]] = set()
+
+
+def connection_target(url: str) -> str:
+    """Return the address that libpq is given. Raises: ConfigurationError for one that can never work.
+
+    What only other drivers read is left out, with one warning in this process.
+    """
+    if "://" not in url:
+        # Who makes a broker of their own may name the database as libpq's key=value pairs.
+        if not _is_dsn(url):
+            raise ConfigurationError("The key=value pairs that name the database cannot be read by libpq.")
+        return url
+    found = read_url(url, os.environ)
+    say_dropped(found.dropped)
+    return with_authorities(found.url)
+
+
+def say_dropped(dropped: tuple[str, ...]) -> None:
+    """Warn once in this process of what was left out of the address."""
+    if dropped and dropped not in _said:
+        _said.add(dropped)
+        log.warning(dropped_text(dropped))
+
+
+def with_authorities(url: str) -> str:
+    """Turn sslrootcert=system into the file that this system keeps.
+
+    psycopg2-binary brings an OpenSSL of its own, whose compiled-in folder of authorities exists on no machine. As libpq
+    does for system, nothing but verify-full is let through.
+    """
+    given = parse_dsn(url)
+    if (given.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")) != "system":
+        return url
+    mode = given.get("sslmode") or os.environ.get("PGSSLMODE") or "verify-full"
+    if mode != "verify-full":
+        raise ConfigurationError(
+            f"DATABASE_URL has sslrootcert=system with sslmode={mode}, which any public certificate would pass. "
+            "Set sslmode=verify-full."
+        )
+    if os.environ.get("SSL_CERT_DIR") and not os.environ.get("SSL_CERT_FILE"):
+        return with_parameters(url, {"sslmode": mode})  # OpenSSL looks there itself.
+    file = authority_file()
+    if file is None:
+        raise ConfigurationError(
+            "DATABASE_URL has sslrootcert=system, and this system keeps no public authorities in any file that is "
+            "known. Install the package ca-certificates, or name a file: sslrootcert=/path/to/authority.pem, or in "
+            "SSL_CERT_FILE."
+        )
+    return with_parameters(url, {"sslmode": mode, "sslrootcert": file})
+
+
+def authority_file() -> str | None:
+    """Return the file of public authorities: SSL_CERT_FILE, else the system's, else that of certifi."""
+    if named := os.environ.get("SSL_CERT_FILE"):
+        return named
+    python = ssl.get_default_verify_paths().cafile
+    found = next((path for path in (*AUTHORITY_FILES, python) if path and Path(path).is_file()), None)
+    if found is not None:
+        return found
+    try:
+        import certifi
+    except ImportError:
+        return None
+    return str(certifi.where())
+
+
+def _is_dsn(text: str) -> bool:
+    try:
+        parse_dsn(text)
+    except (psycopg2.ProgrammingError, UnicodeError):
+        return False  # Its text would repeat the password.
+    return True
