@@ -19,7 +19,7 @@ import dramatiq
 
 from callboard.broker import BrokerOptions, PostgresBroker, set_default_broker
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, Pool, connect, deadline, schema
-from callboard.db.target import say_dropped
+from callboard.db.target import say_dropped, with_authorities
 from callboard.errors import ConfigurationError, DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -58,6 +58,16 @@ def check_settings(role: str) -> Settings:
     return settings
 
 
+def export_library_variables() -> None:
+    """Let what .env says to libraries (AWS_…, SSL_CERT_FILE, HTTPS_PROXY) act in this process, which is ours.
+
+    In a producer's process nothing of its environment is changed; what libpq reads goes with the address everywhere.
+    """
+    for name, value in get_settings().library.items():
+        if not name.startswith("PG"):
+            os.environ.setdefault(name, value)
+
+
 def database_url() -> str:
     """Return DATABASE_URL, or the embedded Postgres of this folder while it runs. Raises: ConfigurationError."""
     settings = get_settings()
@@ -65,7 +75,7 @@ def database_url() -> str:
     if url is not None:
         if SUPERVISED_VARIABLE not in os.environ:  # `callboard work` has said so for all of them.
             say_dropped(settings.dropped)
-        return url.get_secret_value()
+        return with_authorities(url.get_secret_value(), {**settings.library, **os.environ})
     try:
         return EMBEDDED_URL_FILE.read_text(encoding="utf-8").strip()
     except OSError:
@@ -138,6 +148,7 @@ def log_folder() -> Path | None:
 
 def _worker_start() -> Any:
     settings = check_settings("worker")
+    export_library_variables()
     return _middleware_package().WorkerStart(
         log_level=settings.log_level,
         log_format=settings.log_format,

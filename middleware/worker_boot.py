@@ -57,8 +57,8 @@ class WorkerBoot(Middleware):
         """Check settings, schema, and what the metrics need."""
         start = self._start()
         configure_logging(start.log_level, start.log_format, start.log_folder)
-        for warning in start.settings_warnings:
-            log.warning(warning)
+        for line in start.settings_warnings:
+            log.warning(line)
         try:
             start.check_schema()
             if warning := start.connection_warning():

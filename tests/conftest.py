@@ -62,12 +62,11 @@ def pause_upkeep(url: str) -> None:
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep variables and .env of the machine out of the tests."""
-    from callboard.settings import Settings
+    from callboard.settings import PREFIX, Settings
 
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-        monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
-    monkeypatch.delenv("PORT", raising=False)
+    for name in [*map(str.upper, Settings.model_fields), "PORT"]:
+        for variable in (name, f"{name}_FILE", f"{PREFIX}{name}", f"{PREFIX}{name}_FILE"):
+            monkeypatch.delenv(variable, raising=False)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from callboard.settings import Settings
 
 EXIT_UNHEALTHY = 4
+EXIT_CONFIGURATION = 2
 #: Longest wait for mail server and YooKassa, s: somebody sits there and waits.
 PATIENCE_S = 10.0
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "red"), "skipped": ("·", "dim")}
@@ -42,16 +43,30 @@ def doctor(output: Annotated[Form, typer.Option("--output", "-o", help="table, j
         show(findings, {}, output, id_of=lambda finding: finding.name)
     counts = {state: sum(finding.state is state for finding in findings) for state in State}
     note(f"{counts[State.FAILED]} failed, {counts[State.WARNING]} to look at, {counts[State.OK]} fine.")
+    if settings.faults:
+        sys.exit(EXIT_CONFIGURATION)
     if counts[State.FAILED]:
         sys.exit(EXIT_UNHEALTHY)
 
 
-def _settings(_: Settings) -> list[Finding]:
+def _settings(settings: Settings) -> list[Finding]:
+    """Everything that is wrong or probably not meant; the other parts are looked at all the same."""
     from callboard.ops.findings import Finding, State
     from callboard.settings import successors
 
-    old = [Finding("settings", State.WARNING, line) for line in successors(os.environ)]
-    return old or [Finding("settings", State.OK, "Every variable that is set can be read.")]
+    found = [Finding("settings", State.FAILED, line) for line in dict.fromkeys(settings.faults.values())]
+    lines = [*settings.warnings, *successors(os.environ), *_session_variables()]
+    found += [Finding("settings", State.WARNING, line) for line in lines]
+    return found or [Finding("settings", State.OK, "Every variable that is set can be read.")]
+
+
+def _session_variables() -> list[str]:
+    """Name the variables by which libpq changes every session of ours, whatever the address says."""
+    return [
+        f"{name} is set: libpq gives it to each of our sessions in place of ours. Unset it for Callboard."
+        for name in ("PGTZ", "PGDATESTYLE", "PGGEQO")
+        if os.environ.get(name)
+    ]
 
 
 def _database(settings: Settings) -> list[Finding]:
@@ -134,10 +149,14 @@ def _storage(settings: Settings) -> list[Finding]:
 def _access(settings: Settings) -> list[Finding]:
     from callboard.ops.findings import Finding, State
 
-    if settings.api_token is None:
-        text = "API_TOKEN is not set: the API is closed but for webhook and health."
-        return [Finding("access", State.SKIPPED, text)]
-    return [Finding("access", State.OK, "API_TOKEN is set.")]
+    def look() -> Iterator[Finding]:
+        if settings.api_token is None:
+            text = "API_TOKEN is not set: the API is closed but for webhook and health."
+            yield Finding("access", State.SKIPPED, text)
+        else:
+            yield Finding("access", State.OK, "API_TOKEN is set.")
+
+    return _checked("access", look)
 
 
 def _checked(name: str, look: Callable[[], Iterator[Finding] | list[Finding]]) -> list[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 import psycopg2
@@ -22,6 +23,7 @@ from callboard.cli import (
     schedules,
     sending,
     serving,
+    settings,
     stats,
     status,
     usage,
@@ -77,6 +79,7 @@ app.command("status")(status.status)
 app.command("stats")(stats.stats)
 app.command("health")(status.health)
 app.command("doctor")(doctor.doctor)
+app.command("settings")(settings.settings)
 app.command("audit")(audit.audit)
 app.add_typer(queues.app, name="queues")
 app.command("size")(queues.size)
@@ -96,10 +99,27 @@ app.command("test", hidden=True)(sending.send_test_email)
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True)) -> None:
+def _root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True),
+) -> None:
     if version:
         say(__version__)
         raise typer.Exit
+    if context.invoked_subcommand is not None:
+        _prepare_settings(context.invoked_subcommand)
+
+
+def _prepare_settings(command: str) -> None:
+    """Let what .env says to libraries act, and name what takes the place of old variables."""
+    from callboard.app import export_library_variables
+    from callboard.settings import successors
+
+    export_library_variables()
+    # These say it among what they print, or log.
+    if command not in ("settings", "doctor", "work", "api"):
+        for line in successors(os.environ):
+            note(line)
 
 
 def main() -> None:

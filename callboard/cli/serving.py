@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from callboard.cli.output import note
-from callboard.errors import DatabaseUnavailable
+from callboard.errors import ConfigurationError, DatabaseUnavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,10 +52,10 @@ def work(
     limits, errand = work_order(
         once=once, stop_when_empty=stop_when_empty, max_jobs=max_jobs, max_time_s=max_time, max_rss_mb=max_rss
     )
-    settings = _prepare(waits=errand is None)
+    settings = _with_free_port(_prepare("work", waits=errand is None))
     if once:
         settings = settings.model_copy(update={"worker_processes": 1, "job_concurrency": 1})
-    wanted = _known_queues(queues, modules or [])
+    wanted = _known_queues(_named(queues), settings.job_queue_name, modules or [])
     # A process that retires works beside its successor.
     _check_connections(settings.worker_processes + limits.are_set)
     place = worker_folders.make_folder(os.environ.pop(FOLDER_VARIABLE, None))
@@ -74,6 +74,27 @@ def work(
     elif once and code == 0 and not supervisor.jobs_ended:
         note(f"Nothing was ready in {', '.join(wanted) or 'any queue'}; no message was run.")
     sys.exit(code)
+
+
+def _with_free_port(settings: Settings) -> Settings:
+    """Check where metrics are to be listened on. PORT may be the API's of this machine: then the default is taken.
+
+    Raises: ConfigurationError for an address that can never be listened on.
+    """
+    from callboard.log import get_logger
+    from callboard.ops.listening import check_address
+    from callboard.settings import is_alias, read_all
+
+    if settings.metrics_port is None:
+        return settings
+    is_free = check_address(settings.metrics_host, settings.metrics_port, variables=("METRICS_HOST", "METRICS_PORT"))
+    if is_free or not is_alias("METRICS_PORT", read_all()):
+        return settings
+    usual = type(settings).model_fields["metrics_port"].default
+    get_logger(__name__).warning(
+        "PORT is taken on this machine, perhaps by the API; set METRICS_PORT", port=settings.metrics_port, instead=usual
+    )
+    return settings.model_copy(update={"metrics_port": usual})
 
 
 def _start(supervisor: WorkerSupervisor, settings: Settings, place: Path) -> None:
@@ -97,13 +118,15 @@ def _start(supervisor: WorkerSupervisor, settings: Settings, place: Path) -> Non
 def _children(settings: Settings, queues: list[str], modules: list[str], place: Path, errand: str) -> list[Child]:
     from callboard.app import ERRAND_VARIABLE, QUEUE_ORDER_VARIABLE, SUPERVISED_VARIABLE
     from callboard.ops.processes import Child, worker_command
+    from callboard.settings import PREFIX
 
     command = worker_command(
         threads=settings.job_concurrency, shutdown_s=settings.worker_shutdown_s, queues=queues, modules=modules
     )
     shared = {
         "PROMETHEUS_MULTIPROC_DIR": str(place),
-        "METRICS_PORT": "off",
+        # By its twin, which wins over whatever else is set.
+        f"{PREFIX}METRICS_PORT": "off",
         # Dramatiq makes a set of its --queues, so that their order takes a road of its own.
         QUEUE_ORDER_VARIABLE: ",".join(queues),
         ERRAND_VARIABLE: errand,
@@ -122,9 +145,16 @@ def _check_connections(processes: int) -> None:
             get_logger(__name__).warning(warning)
 
 
-def _known_queues(names: str | None, modules: list[str]) -> list[str]:
-    """Return the named queues, refusing one that no actor has: its workers would wait for nothing."""
-    wanted = [name.strip() for name in (names or "").split(",") if name.strip()]
+def _named(names: str | None) -> list[str]:
+    return [name.strip() for name in (names or "").split(",") if name.strip()]
+
+
+def _known_queues(asked: list[str], configured: list[str], modules: list[str]) -> list[str]:
+    """Return the queues to work, refusing one that no actor has: its workers would wait for nothing.
+
+    What is asked for on the command line wins over JOB_QUEUE_NAME.
+    """
+    wanted = asked or configured
     if wanted:
         import actors  # noqa: F401 - declares the queues on the broker
         from callboard.app import broker
@@ -133,8 +163,12 @@ def _known_queues(names: str | None, modules: list[str]) -> list[str]:
         for module in modules:
             importlib.import_module(module)
         if unknown := sorted(set(wanted) - set(broker.queues)):
-            raise typer.BadParameter(
-                f"No actor listens to {', '.join(unknown)}. There are: {', '.join(sorted(broker.queues))}."
+            sentence = f"No actor listens to {', '.join(unknown)}. There are: {', '.join(sorted(broker.queues))}."
+            if asked:
+                raise typer.BadParameter(sentence)
+            raise ConfigurationError(
+                f"JOB_QUEUE_NAME names queues that callboard work is to serve. {sentence} Correct it, unset it to "
+                "serve all, or name the module of the actors: callboard work their_module"
             )
     return wanted
 
@@ -143,24 +177,24 @@ def api() -> None:
     """Serve the HTTP API on API_PORT."""
     from callboard.web import serve
 
-    serve(_prepare())
+    serve(_prepare("api"))
 
 
-def _prepare(*, waits: bool = True) -> Settings:
-    """Read the settings, set the logs up and refuse a database that is not ready, before anything else starts.
+def _prepare(role: str, *, waits: bool = True) -> Settings:
+    """Check all settings that a role uses, set the logs up and refuse a database that is not ready, before all else.
 
     waits: whether one that is away will do, as it comes back. Raises: DatabaseUnavailable where it will not.
     """
-    from callboard.app import check_schema, get_settings, log_folder
+    from callboard.app import check_schema, check_settings, log_folder
     from callboard.log import configure_logging, get_logger
     from callboard.settings import successors
 
     # As process 1 of a container nothing would end us before a handler is set.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    settings = get_settings()
+    settings = check_settings(role)
     configure_logging(settings.log_level, settings.log_format, log_folder())
-    for line in successors(os.environ):
+    for line in [*settings.warnings, *successors(os.environ)]:
         get_logger(__name__).warning(line)
     try:
         check_schema()

@@ -62,6 +62,7 @@ _FAULTS: tuple[tuple[str, str], ...] = (
 _COMPILED = tuple((re.compile(pattern, re.IGNORECASE), remedy) for pattern, remedy in _FAULTS)
 #: What a server answered stands behind this in libpq's text: the severity in its language, and two blanks.
 _ANSWER = re.compile(r"failed: (\S+:  .*)")
+_QUOTE = '["«»„“”]'
 #: What libpq begins its text with, and names in it: a host called iam.example is no word of a fault.
 _NAMES = re.compile(r"connection to server (?:at|on) .*? failed: |\"[^\"\n]*\"")
 
@@ -88,7 +89,7 @@ def _remedy(text: str, url: str) -> str | None:
         # In other languages than English: what it says of this user or this database is a refusal of it.
         for key in ("user", "dbname"):
             name = names.get(key)
-            if name and re.search(rf"[\"«»„“”] ?{re.escape(name)} ?[\"«»„“”]", answer):
+            if name and re.search(rf"(?:{_QUOTE} ?|: ){re.escape(name)}(?: ?{_QUOTE}|\s*$)", answer):
                 return _LOGIN if key == "user" else _DATABASE
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg2
@@ -48,24 +49,24 @@ def say_dropped(dropped: tuple[str, ...]) -> None:
         log.warning(dropped_text(dropped))
 
 
-def with_authorities(url: str) -> str:
-    """Turn sslrootcert=system into the file that this system keeps.
+def with_authorities(url: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Turn sslrootcert=system into the file that this system keeps, or that SSL_CERT_FILE names.
 
     psycopg2-binary brings an OpenSSL of its own, whose compiled-in folder of authorities exists on no machine. As libpq
     does for system, nothing but verify-full is let through.
     """
     given = parse_dsn(url)
-    if (given.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")) != "system":
+    if (given.get("sslrootcert") or environ.get("PGSSLROOTCERT")) != "system":
         return url
-    mode = given.get("sslmode") or os.environ.get("PGSSLMODE") or "verify-full"
+    mode = given.get("sslmode") or environ.get("PGSSLMODE") or "verify-full"
     if mode != "verify-full":
         raise ConfigurationError(
             f"DATABASE_URL has sslrootcert=system with sslmode={mode}, which any public certificate would pass. "
             "Set sslmode=verify-full."
         )
-    if os.environ.get("SSL_CERT_DIR") and not os.environ.get("SSL_CERT_FILE"):
+    if environ.get("SSL_CERT_DIR") and not environ.get("SSL_CERT_FILE"):
         return with_parameters(url, {"sslmode": mode})  # OpenSSL looks there itself.
-    file = authority_file()
+    file = environ.get("SSL_CERT_FILE") or _authority_file()
     if file is None:
         raise ConfigurationError(
             "DATABASE_URL has sslrootcert=system, and this system keeps no public authorities in any file that is "
@@ -75,10 +76,8 @@ def with_authorities(url: str) -> str:
     return with_parameters(url, {"sslmode": mode, "sslrootcert": file})
 
 
-def authority_file() -> str | None:
-    """Return the file of public authorities: SSL_CERT_FILE, else the system's, else that of certifi."""
-    if named := os.environ.get("SSL_CERT_FILE"):
-        return named
+def _authority_file() -> str | None:
+    """Return the file of public authorities: the system's, else that of certifi."""
     python = ssl.get_default_verify_paths().cafile
     found = next((path for path in (*AUTHORITY_FILES, python) if path and Path(path).is_file()), None)
     if found is not None:

@@ -19,7 +19,7 @@ import httpx
 from callboard.dev.yookassa_webhooks import GENUINE_ADDRESS
 from callboard.errors import CallboardError
 from callboard.ops.processes import Child, Supervisor
-from callboard.settings import Settings
+from callboard.settings import PREFIX, Settings
 
 READY_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
@@ -115,8 +115,9 @@ class Stack:
         if inherits_settings:
             return {name: value for name, value in ours.items() if name not in os.environ}
         # An empty variable counts as unset, so nothing of the user's own service gets in.
-        names = [name.upper() for name in Settings.model_fields]
-        return {**dict.fromkeys([*names, *(f"{name}_FILE" for name in names), "PORT"], ""), **ours}
+        own = [*map(str.upper, Settings.model_fields), "PORT"]
+        names = [*own, *(f"{PREFIX}{name}" for name in own)]
+        return {**dict.fromkeys([*names, *(f"{name}_FILE" for name in names)], ""), **ours}
 
     def _children(self, mail_plan_file: Path | None) -> list[Child]:
         python, logs = sys.executable, self.place / "logs"

@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     _faults: dict[str, str] = PrivateAttr(default_factory=dict)
     _warnings: list[str] = PrivateAttr(default_factory=list)
     _dropped: list[str] = PrivateAttr(default_factory=list)
+    _library: dict[str, str] = PrivateAttr(default_factory=dict)
 
     database_url: SecretStr | None = Field(None, description="Postgres, as postgresql://user:password@host:5432/name")
     log_level: Annotated[Literal["debug", "info", "warn", "warning", "error", "critical"], Word] = Field(
@@ -234,6 +235,11 @@ class Settings(BaseSettings):
     def warnings(self) -> list[str]:
         """What works and is probably not meant, a sentence each."""
         return [*self._warnings, *([dropped_text(self._dropped)] if self._dropped else [])]
+
+    @property
+    def library(self) -> Mapping[str, str]:
+        """Variables of libraries that .env sets and the environment does not."""
+        return self._library
 
     @property
     def dropped(self) -> tuple[str, ...]:

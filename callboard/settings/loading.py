@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from callboard.errors import ConfigurationError
-from callboard.postgres_url import read_url, with_variables
+from callboard.postgres_url import PG_VARIABLES, read_url, with_variables
 from callboard.settings.fields import ACCOUNTS, ENV_FILE, Settings
 from callboard.settings.sources import ALIASES, PREFIX, Reading, read_sources
 
@@ -32,8 +32,7 @@ def read_settings(*, reading: Reading | None = None, _env_file: Any = _UNSET, **
     faults = {name.lower(): sentence for name, sentence in found.faults.items()}
     given = {name.lower(): value for name, value in found.values.items()} | overrides
     dropped = _judge_database_url(given, found, faults)
-    settings, wrong = _validated(given, found)
-    faults |= wrong
+    settings = _validated(given, found, faults)
     if found.env_file_fault is not None:
         faults[ENV_FILE] = found.env_file_fault
     # In the order of the fields, as every list of problems is read.
@@ -41,7 +40,14 @@ def read_settings(*, reading: Reading | None = None, _env_file: Any = _UNSET, **
     settings._faults.update(sorted(faults.items(), key=lambda item: order.index(item[0])))  # noqa: SLF001 - its own maker
     for name in faults:
         settings.__dict__.pop(name, None)
-    settings._warnings.extend(found.warnings)  # noqa: SLF001 - the same
+    settings._warnings.extend(dict.fromkeys(found.warnings))  # noqa: SLF001 - the same
+    settings._library.update(found.library)  # noqa: SLF001 - the same
+    settings._warnings.extend(  # noqa: SLF001 - the same
+        f"{name} in .env does not act: libpq reads it from the environment only. Set it there, or what it says in "
+        "DATABASE_URL."
+        for name in found.library
+        if name.startswith("PG") and name not in PG_VARIABLES
+    )
     settings._dropped.extend(dropped)  # noqa: SLF001 - the same
     return settings
 
@@ -69,26 +75,29 @@ def _judge_database_url(given: dict[str, Any], found: Reading, faults: dict[str,
     return read.dropped
 
 
-def _validated(given: dict[str, Any], found: Reading) -> tuple[Settings, dict[str, str]]:
-    """Return the settings with defaults in place of what is wrong, and a sentence on each of those."""
+def _validated(given: dict[str, Any], found: Reading, faults: dict[str, str]) -> Settings:
+    """Return the settings with defaults in place of what is wrong; what that is goes to the faults."""
     defaults = {name: field.get_default(call_default_factory=True) for name, field in Settings.model_fields.items()}
-    faults: dict[str, str] = {}
     values = defaults | given
+    # An account without its secret is none: what is wrong with one of them is wrong with both.
+    partner = ACCOUNTS | {account: secret for secret, account in ACCOUNTS.items()}
+    for name in [*faults]:
+        faults.setdefault(partner.get(name, name), faults[name])
+    tried = False
     while True:
+        values |= {name: defaults[name] for name in faults}
         try:
-            return Settings(**values), faults
+            # Without the library's own look into .env, which raises for one that cannot be read.
+            return Settings(**values, _env_file=None)
         except ValidationError as error:
             items: list[dict[str, Any]] = [dict(item) for item in error.errors()]
+        if tried:
+            raise ConfigurationError(*(_problem(str(item["loc"][0]), item, found) for item in items))
+        tried = True
         for item in items:
             name = str(item["loc"][0])
-            if name in faults:
-                raise AssertionError(f"The default of {name} is refused: {item['msg']}")
             faults[name] = _problem(name, item, found)
-            values[name] = defaults[name]
-            if account := ACCOUNTS.get(name):
-                # One without the other is no account; both say the same.
-                faults.setdefault(account, faults[name])
-                values[account] = defaults[account]
+            faults.setdefault(partner.get(name, name), faults[name])
 
 
 def _problem(name: str, item: dict[str, Any], found: Reading) -> str:

@@ -19,7 +19,6 @@ _DATABASE = {"database_url"}
 _SUPERVISOR = {"job_concurrency", "worker_processes", "worker_shutdown_s", "job_queue_name"}
 _WORKER_ONLY = {
     *("worker_interval_ms", "max_tasks_per_cycle", "metrics_host", "metrics_port"),
-    *("max_email_retry_attempts", "max_payment_retry_attempts", "max_report_retry_attempts", "max_retry_attempts"),
 }
 _WORKER_ONLY_BEGINNINGS = ("email_", "smtp_")
 _WORKER_ONLY_END = "_retention_days"

@@ -179,3 +179,10 @@ def _read_env_files(env_file: Any, reading: Reading) -> dict[str, str]:
             elif binding.key is not None and binding.value:
                 found[binding.key] = binding.value
     return found
+
+
+def is_alias(name: str, reading: Reading) -> bool:
+    """Tell whether a variable's value came by another name: PORT for METRICS_PORT."""
+    origin = reading.origins.get(name)
+    own = "" if origin is None else origin.variable.removeprefix(PREFIX).removesuffix("_FILE")
+    return own in ALIASES.get(name, ())

@@ -13,7 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from callboard import metrics
 from callboard.broker import DeadReason, Outcome
 from callboard.ops.overview import QueueFigures
-from callboard.settings import SUCCESSORS, YOOKASSA_NETWORKS, Settings, load_settings
+from callboard.settings import PREFIX, SUCCESSORS, YOOKASSA_NETWORKS, Settings, load_settings
 from callboard.web import create_app
 from callboard.web.metrics import QueueGauges, _gauges
 from tests.unit.pages import PAGE, ROOT, commands, names_of, rows_of, text_of
@@ -69,9 +69,11 @@ def test_every_variable_on_a_page_is_a_setting(page):
     known = {name.upper() for name in Settings.model_fields} | set(SUCCESSORS)
     # Of others: AWS, make, Python, compose, the image, Kubernetes; SQL that stands between backticks.
     known |= {"PORT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"}
+    known |= {"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HTTPS_PROXY", "NO_PROXY"}
     known |= {"NAME_FILE", "PYTHONPATH", "FOR UPDATE SKIP LOCKED", "MAX_…_RETRY_ATTEMPTS"}
     named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", page.read_text(encoding="utf-8")))
-    assert {name for name in named if name.removesuffix("_FILE") not in known and name not in known} == set()
+    bare = {name.removeprefix(PREFIX) for name in named}
+    assert {name for name in bare if name.removesuffix("_FILE") not in known and name not in known} == set()
 
 
 def test_the_ways_mail_may_leave_are_on_the_settings_page():
