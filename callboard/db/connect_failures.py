@@ -50,6 +50,8 @@ _FAULTS: tuple[tuple[str, str], ...] = (
     (r"pg_hba\.conf|\bhba\b", _ACCESS),
     (r"does not support SSL|SSL (?:is )?required|SSL off|requires? SSL|insecure connection", "Correct sslmode"),
     (r"wrong version number|unsupported protocol|handshake failure|no protocols available", "Correct sslmode"),
+    # Whatever else OpenSSL objects to; what a server that goes away causes is no objection.
+    (r"SSL error: (?!unexpected eof|decryption failed|bad record|.*internal error)", _CERTIFICATE),
     (r"unsupported startup parameter|unsupported frontend protocol", _POOLER),
     (r"unrecognized configuration parameter|invalid value for parameter|permission denied to set", "Correct options"),
     (r"invalid [\w ]*(?:value|port)|invalid connection option|could not match \d+|weak sslmode", "Correct it"),
