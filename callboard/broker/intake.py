@@ -91,7 +91,6 @@ class Intake:
         self._connection: Any = None
         self._outage = Outage(
             lost="intake connection was lost; claiming pauses",
-            refused="database refuses the worker; claiming pauses until that is corrected",
             back="intake connection is back",
         )
         self._stopping = False

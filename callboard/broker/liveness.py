@@ -27,7 +27,7 @@ from callboard.broker.running import set_current_delivery
 from callboard.broker.schedules import Schedule
 from callboard.broker.scheduling import TICK_MIN_S, Clock, SendListener
 from callboard.db import CALL_TIMEOUT_S, RECONNECT_ERRORS, connect, deadline, schema, sql
-from callboard.errors import DatabaseUnavailable, SchemaOutdated
+from callboard.errors import DatabaseMisconfigured, DatabaseUnavailable, SchemaOutdated
 from callboard.log import get_logger
 
 log = get_logger(__name__)
@@ -104,7 +104,9 @@ class Liveness:
         self._leads = False
         self._rescue_clock = 0.0
         self._outage = Outage(
-            lost="liveness connection was lost; nothing new starts until it is back", back="liveness connection is back"
+            lost="liveness connection was lost; nothing new starts until it is back",
+            refused="database refuses the worker; nothing new starts until that is corrected",
+            back="liveness connection is back",
         )
         #: A plain flag: the main thread may hold an Event's lock when the signal that sets it arrives.
         self._is_leaving = False

@@ -31,7 +31,7 @@ class Outage:
         #: The connection was lost and nothing has been done on a new one yet.
         self._is_replacing = False
         #: It was said.
-        self.is_known = False
+        self.is_known = self._is_known_refused = False
 
     def note_loss(self, error: Exception, **fields: Any) -> float:
         """Say that the database is away, once, if it is; return how long to wait before the next try, s."""
@@ -39,19 +39,20 @@ class Outage:
             self._is_replacing = True
             log.debug("connection has ended and is made anew", error=str(error).strip())
             return 0.0
-        if not self.is_known:
-            if self._refused is not None and isinstance(error, DatabaseMisconfigured):
-                log.error(self._refused, error=str(error), **fields)
-            else:
-                log.warning(self._lost, error=str(error).strip(), **fields)
-        self.is_known = True
+        is_refused = self._refused is not None and isinstance(error, DatabaseMisconfigured)
+        if is_refused and not self._is_known_refused:
+            # Also where its connections were lost first, and that was said: this does not pass by itself.
+            log.error(str(self._refused), error=str(error), **fields)
+        elif not self.is_known:
+            log.warning(self._lost, error=str(error).strip(), **fields)
+        self.is_known, self._is_known_refused = True, is_refused
         return RECONNECT_WAIT_S
 
     def note_work(self) -> None:
         """Note that something was done on the connection: the database is there."""
         if self.is_known:
             log.info(self._back)
-        self.is_known = self._is_replacing = False
+        self.is_known = self._is_known_refused = self._is_replacing = False
 
 
 def is_end_of_session(error: Exception) -> bool:

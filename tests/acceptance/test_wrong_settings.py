@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import sys
-from pathlib import Path
 
 import pytest
 
 from callboard.settings import Settings, fields_of
 from tests.acceptance.processes import commands, free_port, get
-from tests.acceptance.test_operations_page import recorded  # noqa: F401 - the same runners
 from tests.conftest import wait_until
 from tests.unit.test_postgres_url import SECRET, reveals
 from tests.unit.test_settings_roles import broken
@@ -37,7 +34,7 @@ CONNECTING = [
     "queues list",
     "queues pause emails",
     "queues resume emails",
-    "queues discard emails --all --yes",
+    "queues discard emails --yes",
     "messages list",
     "messages show 00000000-0000-0000-0000-000000000000",
     "messages explain 00000000-0000-0000-0000-000000000000",
@@ -65,17 +62,17 @@ def wrong_for_all_but(*used: str) -> dict[str, str]:
     return {name.upper(): broken(name).replace("\n", "\x1b") for name in names} | {"PORT": "tcp:/x"}
 
 
-@pytest.mark.parametrize(
-    "env_file",
-    [
-        b"LOG_LEVEL=loud\n",
-        "SMTP_FROM_NAME=Лавка\n".encode("cp1251"),
-        "LOG_LEVEL=x\n".encode("utf-16"),
-        b"\x00\xff",
-        None,
-    ],
-    ids=repr,
-)
+#: What a .env may hold; None: it is a folder.
+ENV_FILES = [
+    b"LOG_LEVEL=loud\n",
+    "SMTP_FROM_NAME=Лавка\n".encode("cp1251"),
+    "LOG_LEVEL=x\n".encode("utf-16"),
+    b"\x00\xff",
+    None,
+]
+
+
+@pytest.mark.parametrize("env_file", ENV_FILES, ids=repr)
 def test_a_producer_sends_whatever_else_its_host_has_set(shell, db, env_file):
     if env_file is None:
         (shell.folder / ".env").mkdir()
@@ -204,13 +201,3 @@ def test_a_worker_whose_start_fails_half_way_ends(shell, wrong, says):
     done = shell.run(sys.executable, "-m", "dramatiq", "actors", "--processes", "1", "--threads", "1", **wrong)
     assert done.returncode == 2, done.stderr
     assert says in done.stderr and "Callboard cannot start" in done.stderr and "Traceback" not in done.stderr
-
-
-def test_no_page_or_manifest_shows_an_address_that_is_refused():
-    root = Path(__file__).parents[2]
-    pages = [*root.glob("docs/**/*.md"), root / ".env.example", root / "k8s/secret.env.example", root / "compose.yaml"]
-    from callboard.postgres_url import read_url
-
-    for page in pages:
-        for url in re.findall(r"\bpostgresql://[\w:@./?=&%*-]+[\w/]", page.read_text(encoding="utf-8")):
-            read_url(url, {"PGHOST": "elsewhere"})
