@@ -31,7 +31,9 @@ RUN python3 -m pip uninstall --yes --root-user-action=ignore pip \
     && groupadd --gid 10001 callboard \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin callboard \
     # A new named volume takes its owner from the folder it covers; compose.yaml keeps reports here.
-    && install --directory --owner=10001 --group=10001 /var/lib/callboard
+    && install --directory --owner=10001 --group=10001 /var/lib/callboard \
+    # sslrootcert=system in DATABASE_URL relies on it.
+    && test -s /etc/ssl/certs/ca-certificates.crt
 # Owned by root and not writable by the user below: a job that is taken over cannot change the code.
 COPY --from=build /opt/callboard /opt/callboard
 # PYTHONUNBUFFERED: the last lines of a process that is killed must reach the log.

@@ -105,11 +105,6 @@ def read_url(text: str, environ: Mapping[str, str], name: str = "DATABASE_URL") 
     return PostgresUrl(url, tuple(checked.dropped))
 
 
-def dropped_text(dropped: Iterable[str]) -> str:
-    """Say what was left out."""
-    return f"DATABASE_URL: left out {'; '.join(dropped)}. Take it away to silence this."
-
-
 def with_variables(url: str, variables: Mapping[str, str]) -> str:
     """Fill in what PG… variables say and the address leaves open. The address has passed read_url()."""
     given = parse_dsn(url)

@@ -51,11 +51,13 @@ def doctor(output: Annotated[Form, typer.Option("--output", "-o", help="table, j
 
 def _settings(settings: Settings) -> list[Finding]:
     """Everything that is wrong or probably not meant; the other parts are looked at all the same."""
+    from callboard.db.target import say_dropped
     from callboard.ops.findings import Finding, State
     from callboard.settings import successors
 
     found = [Finding("settings", State.FAILED, line) for line in dict.fromkeys(settings.faults.values())]
     lines = [*settings.warnings, *successors(os.environ), *_session_variables()]
+    say_dropped(settings.dropped, lines.append)
     found += [Finding("settings", State.WARNING, line) for line in lines]
     return found or [Finding("settings", State.OK, "Every variable that is set can be read.")]
 

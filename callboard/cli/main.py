@@ -115,7 +115,8 @@ def _prepare_settings(command: str) -> None:
     from callboard.app import export_library_variables
     from callboard.settings import successors
 
-    export_library_variables()
+    if command != "settings":  # Which shows where each was set.
+        export_library_variables()
     # These say it among what they print, or log.
     if command not in ("settings", "doctor", "work", "api"):
         for line in successors(os.environ):

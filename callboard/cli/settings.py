@@ -44,6 +44,7 @@ def settings(
     output: Annotated[Form, typer.Option("--output", "-o", help="table, json or ids")] = Form.TABLE,
 ) -> None:
     """Show what counts of every setting and where it was set; secrets only as set. Exits 2 if something is wrong."""
+    from callboard.db.target import say_dropped
     from callboard.settings import fields_of, successors
     from callboard.settings.overview import overview
 
@@ -53,6 +54,7 @@ def settings(
         own = {name.upper() for name in type(found).model_fields}
         rows = [row for row in rows if row.setting in used or row.setting not in own]
     show(rows, COLUMNS, output, id_of=lambda row: row.setting)
+    say_dropped(found.dropped, note)
     for line in [*found.warnings, *successors(os.environ)]:
         note(line)
     if problems := _problems(found, role):

@@ -21,6 +21,7 @@ _CERTIFICATE = (
 )
 _CLIENT_KEY = "Correct sslcert and sslkey, and who may read those files"
 _ACCESS = "Let pg_hba.conf of the server allow this user, database, address and sslmode"
+_PARAMETER = "Correct it in DATABASE_URL, or in the variable PG… that sets it"
 _POOLER = "Behind a pooler in transaction mode set QUEUE_LISTEN=off; else let the pooler pass it on"
 
 #: After these a thread of a worker connects anew: somebody else corrects what is wrong while it runs.
@@ -54,7 +55,7 @@ _FAULTS: tuple[tuple[str, str], ...] = (
     (r"SSL error: (?!unexpected eof|decryption failed|bad record|.*internal error)", _CERTIFICATE),
     (r"unsupported startup parameter|unsupported frontend protocol", _POOLER),
     (r"unrecognized configuration parameter|invalid value for parameter|permission denied to set", "Correct options"),
-    (r"invalid [\w ]*(?:value|port)|invalid connection option|could not match \d+|weak sslmode", "Correct it"),
+    (r"invalid [\w ]*(?:value|port)|invalid connection option|could not match \d+|weak sslmode", _PARAMETER),
     (r"definition of service|service file|could not parse network address", "Correct service or hostaddr"),
     (
         r"channel binding|authentication method requirement|GSSAPI .*required|gssencmode",

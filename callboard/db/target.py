@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psycopg2
@@ -12,7 +12,7 @@ from psycopg2.extensions import parse_dsn
 
 from callboard.errors import ConfigurationError
 from callboard.log import get_logger
-from callboard.postgres_url import dropped_text, read_url, with_parameters
+from callboard.postgres_url import read_url, with_parameters
 
 log = get_logger(__name__)
 
@@ -42,11 +42,11 @@ def connection_target(url: str) -> str:
     return with_authorities(found.url)
 
 
-def say_dropped(dropped: tuple[str, ...]) -> None:
-    """Warn once in this process of what was left out of the address."""
+def say_dropped(dropped: tuple[str, ...], say: Callable[[str], None] = log.warning) -> None:
+    """Say once in this process what was left out of the address."""
     if dropped and dropped not in _said:
         _said.add(dropped)
-        log.warning(dropped_text(dropped))
+        say(f"DATABASE_URL: left out {'; '.join(dropped)}. Take it away to silence this.")
 
 
 def with_authorities(url: str, environ: Mapping[str, str] = os.environ) -> str:

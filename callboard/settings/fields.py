@@ -13,7 +13,6 @@ from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationI
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from callboard.errors import ConfigurationError
-from callboard.postgres_url import dropped_text
 from callboard.settings.roles import fields_of, reads_env_file
 from callboard.settings.sources import read_sources
 
@@ -234,7 +233,7 @@ class Settings(BaseSettings):
     @property
     def warnings(self) -> list[str]:
         """What works and is probably not meant, a sentence each."""
-        return [*self._warnings, *([dropped_text(self._dropped)] if self._dropped else [])]
+        return self._warnings
 
     @property
     def library(self) -> Mapping[str, str]:

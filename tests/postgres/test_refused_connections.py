@@ -105,6 +105,12 @@ def test_send_raises_a_refusal_at_once(refused):
     broker.close()
 
 
+def test_a_variable_of_libpq_that_is_wrong_is_no_outage(server, monkeypatch):
+    monkeypatch.setenv("PGSSLMODE", "no-verify")
+    with pytest.raises(DatabaseMisconfigured, match="sslmode"):
+        connect(server.url())
+
+
 def test_send_waits_for_an_outage():
     broker = PostgresBroker(pool=Pool(f"postgresql://u@127.0.0.1:{free_port()}/x"), middleware=[])
     with pytest.raises(BrokerUnavailable):

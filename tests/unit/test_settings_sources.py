@@ -233,3 +233,16 @@ def test_a_file_that_another_setting_is_named_like_is_no_file_of_it(tmp_path):
     reading = read_sources(["USERS_FILE"], None, {"USERS_FILE": "/etc/users"})
     assert reading.values == {"USERS_FILE": "/etc/users"}
     assert read_all().faults == {}
+
+
+def test_what_env_file_says_to_libraries_acts_in_processes_of_ours(monkeypatch, env_file):
+    import callboard.app
+
+    env_file.write_text("AWS_ACCESS_KEY_ID=from-file\nAWS_DEFAULT_REGION=from-file\nPGPASSWORD=hush\n")
+    environ = {"AWS_DEFAULT_REGION": "from-environment"}
+    monkeypatch.setattr("callboard.app.os.environ", environ)
+    monkeypatch.setattr("callboard.settings.sources.os.environ", environ)
+    monkeypatch.setattr(callboard.app, "get_settings", read_settings)
+    callboard.app.export_library_variables()
+    # libpq's own go with the address instead, also in a producer.
+    assert environ == {"AWS_DEFAULT_REGION": "from-environment", "AWS_ACCESS_KEY_ID": "from-file"}
