@@ -6,7 +6,6 @@ module holds a part of what could be a password; libpq's own texts do, which is 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -234,6 +233,8 @@ class _Check:
             self.problems.append(f"has a wrong {key}: it must be {wanted}, got {self.shown(unquote(value))}")
 
     def _unknown(self, key: str) -> None:
+        import difflib  # Not for every producer's import.
+
         name = self.shown(key)
         meant = difflib.get_close_matches(key, ("sslmode", "sslrootcert", "host", "port", "options", "connect_timeout"))
         # A name that is not shown must not be guessed at either.

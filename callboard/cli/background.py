@@ -93,9 +93,11 @@ def list_processes(output: Form = typer.Option(Form.TABLE, "--output", "-o", hel
 
 
 def _start(arguments: list[str] | tuple[str, ...]) -> None:
-    from callboard.app import FOLDER_VARIABLE, LOG_FOLDER_VARIABLE
+    from callboard.app import FOLDER_VARIABLE, LOG_FOLDER_VARIABLE, check_settings
     from callboard.ops import background
 
+    # Said here rather than in its log: what it cannot work with, it would end of at once.
+    check_settings("work")
     if os.geteuid() == 0 and _is_container():
         note("This is a container: its own supervisor restarts, limits and logs better. There, run: callboard work")
     worker, is_new = background.start(

@@ -33,11 +33,10 @@ RECONNECT_ERRORS = (
     TimeoutError,
 )
 #: What a server in any language says when it is full, in words of its catalogues: it passes.
-_TOO_MANY = re.compile(
+_TOO_MANY = (
     "too many (?:clients|connections)|connection slots are reserved|zu viele|demasiad|trop d|tropp[ei]|多すぎ|"
     "ძალიან ბევრი|მეტისმეტად|초과|слишком много|för många|забагато|занадто багато|太多|max client connections|"
-    "no more connections allowed",
-    re.IGNORECASE,
+    "no more connections allowed"
 )
 #: What libpq, servers and poolers say of a fault that waiting does not cure, and what does.
 _FAULTS: tuple[tuple[str, str], ...] = (
@@ -62,12 +61,11 @@ _FAULTS: tuple[tuple[str, str], ...] = (
         "Correct what is required of the server",
     ),
 )
-_COMPILED = tuple((re.compile(pattern, re.IGNORECASE), remedy) for pattern, remedy in _FAULTS)
 #: What a server answered stands behind this in libpq's text: the severity in its language, and two blanks.
-_ANSWER = re.compile(r"failed: (\S+:  .*)")
+_ANSWER = r"failed: (\S+:  .*)"
 _QUOTE = '["«»„“”]'
 #: What libpq begins its text with, and names in it: a host called iam.example is no word of a fault.
-_NAMES = re.compile(r"connection to server (?:at|on) .*? failed: |\"[^\"\n]*\"")
+_NAMES = r"connection to server (?:at|on) .*? failed: |\"[^\"\n]*\""
 
 
 def connect_failure(error: BaseException, url: str) -> CallboardError:
@@ -81,14 +79,15 @@ def connect_failure(error: BaseException, url: str) -> CallboardError:
 
 def _remedy(text: str, url: str) -> str | None:
     """Return what to correct; None where waiting helps."""
-    words = _NAMES.sub('""', text)
-    if _TOO_MANY.search(words):
+    words = re.sub(_NAMES, '""', text)
+    if re.search(_TOO_MANY, words, re.IGNORECASE):
         return None
-    for pattern, remedy in _COMPILED:
-        if pattern.search(words):
+    # Compiled at the first failure: a producer's import must not pay for it.
+    for pattern, remedy in _FAULTS:
+        if re.search(pattern, words, re.IGNORECASE):
             return remedy
     names = _parameters(url)
-    for answer in _ANSWER.findall(text):
+    for answer in re.findall(_ANSWER, text):
         # In other languages than English: what it says of this user or this database is a refusal of it.
         for key in ("user", "dbname"):
             name = names.get(key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -78,6 +77,8 @@ def with_authorities(url: str, environ: Mapping[str, str] = os.environ) -> str:
 
 def _authority_file() -> str | None:
     """Return the file of public authorities: the system's, else that of certifi."""
+    import ssl  # Not for every producer's import.
+
     python = ssl.get_default_verify_paths().cafile
     found = next((path for path in (*AUTHORITY_FILES, python) if path and Path(path).is_file()), None)
     if found is not None:

@@ -49,6 +49,7 @@ CONNECTING = [
     "failed",
     f"enqueue send_email {shlex.quote(MESSAGE)}",
     "test-email a@example.org",
+    "start",
     "work",
     "work --stop-when-empty",
     "api",
