@@ -55,10 +55,16 @@ class WorkerBoot(Middleware):
     @ends_process
     def after_process_boot(self, broker: Broker) -> None:
         """Check settings, schema, and what the metrics need."""
+        from callboard.ops.exposition import metrics_address
+        from callboard.ops.listening import is_free
+
         start = self._start()
         configure_logging(start.log_level, start.log_format, start.log_folder)
         for line in start.settings_warnings:
             log.warning(line)
+        if start.metrics_port is not None:
+            # Raises for an address that can never be had; one that is taken may come free.
+            is_free(metrics_address(start.metrics_host, start.metrics_port))
         try:
             start.check_schema()
             if warning := start.connection_warning():

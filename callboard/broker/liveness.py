@@ -27,7 +27,7 @@ from callboard.broker.running import set_current_delivery
 from callboard.broker.schedules import Schedule
 from callboard.broker.scheduling import TICK_MIN_S, Clock, SendListener
 from callboard.db import CALL_TIMEOUT_S, RECONNECT_ERRORS, connect, deadline, schema, sql
-from callboard.errors import DatabaseMisconfigured, DatabaseUnavailable, SchemaOutdated
+from callboard.errors import DatabaseUnavailable, SchemaOutdated
 from callboard.log import get_logger
 
 log = get_logger(__name__)

@@ -82,13 +82,15 @@ def _with_free_port(settings: Settings) -> Settings:
     Raises: ConfigurationError for an address that can never be listened on.
     """
     from callboard.log import get_logger
-    from callboard.ops.listening import check_address
+    from callboard.ops.exposition import metrics_address
+    from callboard.ops.listening import is_free
     from callboard.settings import is_alias, read_all
 
     if settings.metrics_port is None:
         return settings
-    is_free = check_address(settings.metrics_host, settings.metrics_port, variables=("METRICS_HOST", "METRICS_PORT"))
-    if is_free or not is_alias("METRICS_PORT", read_all()):
+    if is_free(metrics_address(settings.metrics_host, settings.metrics_port)) or not is_alias(
+        "METRICS_PORT", read_all()
+    ):
         return settings
     usual = type(settings).model_fields["metrics_port"].default
     get_logger(__name__).warning(

@@ -153,9 +153,14 @@ def _health_answer(why: str | None, count: int) -> Answer:
     return json_answer(200, {"status": "ok", "processes": count})
 
 
+def metrics_address(host: str, port: int) -> Address:
+    """Return where a worker's port is, with the names of the settings that say so."""
+    return Address(host, port, "METRICS_HOST", "METRICS_PORT", port_choices="another or to off")
+
+
 def serve_when_free(host: str, port: int, place: Path, mending: Callable[[], str | None] | None = None) -> None:
     """Serve the port from a thread as soon as it is free: one of several sibling processes does, then the next."""
-    address = Address(host, port, "METRICS_HOST", "METRICS_PORT", port_choices="another or to off")
+    address = metrics_address(host, port)
 
     def serve() -> None:
         # Whoever holds this serves; so a taken port is a stranger's, and not a sibling's.

@@ -52,6 +52,17 @@ def open_listeners(address: Address) -> list[socket.socket]:
     return opened
 
 
+def is_free(address: Address) -> bool:
+    """Tell whether the port can be listened on now. Raises: AddressRefused where it never can."""
+    try:
+        listeners = open_listeners(address)
+    except PortTaken:
+        return False
+    for listener in listeners:
+        listener.close()
+    return True
+
+
 def _is_about_one_address(error: OSError) -> bool:
     """Tell whether this is about one address of several, and no reason to leave the others."""
     return error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
