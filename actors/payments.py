@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
 from actors.emails import send_email
@@ -13,7 +14,11 @@ from callboard.errors import PermanentError, Postponed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from callboard.payments import Gateway, Payment, ProviderPayment, Settled
+    from callboard.payments import Announcement, Gateway, Payment, ProviderPayment, Settled
+
+#: Wait for a call of another thread to end, and until the next try after that, s.
+LINE_WAIT_S = 0.5
+LINE_BUSY_S = 5
 
 
 @actor(queue_name="payments")
@@ -23,6 +28,7 @@ def process_payment_event(event_id: int) -> None:
     Nothing in the webhook is believed but the id. Twice, late or at once on two workers: one receipt.
     """
     from callboard import payments
+    from callboard.metrics import PAYMENT_EVENTS
 
     with get_pool().cursor() as cursor:
         seen = payments.find_announcement(cursor, event_id)
@@ -34,11 +40,12 @@ def process_payment_event(event_id: int) -> None:
     with completion() as connection, connection.cursor() as cursor:
         # Repeats of this webhook wait from here on, so that each is either seen here or enqueued after us.
         now = payments.find_announcement(cursor, event_id, is_locked=True)
-        settled = _settled(connection, reported, is_supported=seen.is_supported)
+        settled = _settled(connection, seen, reported)
         is_final = settled.payment is not None and settled.payment.status.is_final
         if now is not None and now.times_received != seen.times_received and not is_final:
             raise Postponed("The payment was announced again while it was being checked", wait_s=0)
         payments.close_announcement(cursor, event_id, settled.outcome)
+    PAYMENT_EVENTS.labels(settled.outcome).inc()
 
 
 @actor(queue_name="payments")
@@ -81,12 +88,15 @@ def _send_receipt(connection: Any, payment: Payment) -> None:
         send_in(connection, send_email.message(**email))
 
 
-def _settled(connection: Any, reported: ProviderPayment | None, *, is_supported: bool) -> Settled:
-    from callboard.payments import Outcome, Settled
+def _settled(connection: Any, seen: Announcement, reported: ProviderPayment | None) -> Settled:
+    from callboard import payments
 
-    if not is_supported:
-        return Settled(Outcome.UNSUPPORTED)
-    return Settled(Outcome.UNKNOWN_PAYMENT) if reported is None else settle_report(connection, reported)
+    if not seen.is_supported:
+        return payments.Settled(payments.Outcome.UNSUPPORTED)
+    if reported is not None:
+        return settle_report(connection, reported)
+    with connection.cursor() as cursor:
+        return payments.settle_absence(cursor, seen.provider_object_id)
 
 
 def _ask(provider_id: str) -> ProviderPayment | None:
@@ -101,15 +111,27 @@ def _ask(provider_id: str) -> ProviderPayment | None:
 
 def _patiently(call: Callable[[], ProviderPayment]) -> ProviderPayment:
     """Turn what is nobody's failure here into a later run, which counts no retry."""
-    from callboard.payments import YooKassaRateLimited, YooKassaUnavailable
+    from callboard.payments import CredentialsRejected, YooKassaRateLimited, YooKassaUnavailable
 
     usual_wait_s = get_settings().yukassa_outage_wait_s
+    if not _lines().acquire(timeout=LINE_WAIT_S):
+        raise Postponed("As many calls as may wait for YooKassa do so already", wait_s=LINE_BUSY_S)
     try:
         return call()
     except YooKassaUnavailable as error:
         raise Postponed("YooKassa cannot be reached", wait_s=error.retry_after_s or usual_wait_s) from error
     except YooKassaRateLimited as error:
         raise Postponed("YooKassa limits our rate", wait_s=error.retry_after_s or usual_wait_s) from error
+    except CredentialsRejected as error:
+        raise Postponed(f"YooKassa refuses the shop's credentials ({error.code})", wait_s=usual_wait_s) from error
+    finally:
+        _lines().release()
+
+
+@cache
+def _lines() -> BoundedSemaphore:
+    """Return the calls that this process makes at once: a provider that hangs leaves half of its threads to others."""
+    return BoundedSemaphore(max(get_settings().job_concurrency // 2, 1))
 
 
 @cache

@@ -34,6 +34,43 @@ LEASES_LOST = Counter(
 #: How a worker was lost: its lock was free, its heartbeat was overdue, its row was gone.
 RESCUE_CAUSES = ("died", "silent", "unknown")
 RESCUED = Counter("callboard_rescued_total", "Messages taken back from workers that were lost.", ["queue", "cause"])
+YOOKASSA = Counter(
+    "callboard_yookassa_requests_total", "Requests to YooKassa by how they ended.", ["operation", "outcome"]
+)
+PAYMENT_EVENTS = Counter(
+    "callboard_payment_events_total",
+    "Announced payments that were checked at YooKassa, by what came of it.",
+    ["outcome"],
+)
+STORAGE = Counter(
+    "callboard_storage_requests_total",
+    "Files written to and read from the storage, by how it ended.",
+    ["operation", "outcome"],
+)
+API_REFUSED = Counter("callboard_api_refused_total", "Requests and connections that the API refused.", ["reason"])
+WEBHOOKS = Counter("callboard_webhooks_total", "Webhooks by what became of them.", ["outcome"])
+STORAGE_OPERATIONS = ("store", "fetch")
+STORAGE_OUTCOMES = ("answered", "not_found", "differs", "rejected", "unavailable", "misconfigured")
+YOOKASSA_OPERATIONS = ("create", "find", "shop")
+YOOKASSA_OUTCOMES = (
+    "answered",
+    "rejected",
+    "not_found",
+    "rate_limited",
+    "unknown",
+    "credentials_refused",
+    "foreign_answer",
+)
+PAYMENT_EVENT_OUTCOMES = ("moved", "unchanged", "unknown_payment", "mismatch", "unsupported")
+# An alert sees the first one only if there was a zero before it.
+for _operation in YOOKASSA_OPERATIONS:
+    for _outcome in YOOKASSA_OUTCOMES:
+        YOOKASSA.labels(_operation, _outcome)
+for _operation in STORAGE_OPERATIONS:
+    for _outcome in STORAGE_OUTCOMES:
+        STORAGE.labels(_operation, _outcome)
+for _outcome in PAYMENT_EVENT_OUTCOMES:
+    PAYMENT_EVENTS.labels(_outcome)
 
 
 def observe_all(histogram: Any, seconds: Sequence[float]) -> None:

@@ -131,10 +131,47 @@ def _payments(settings: Settings) -> list[Finding]:
             yield Finding("payments", State.SKIPPED, "No YooKassa shop is set; payments cannot be made.")
             return
         patience_s = min(settings.yukassa_timeout_s, PATIENCE_S)
-        Gateway.from_settings(settings.model_copy(update={"yukassa_timeout_s": patience_s})).probe()
-        yield Finding("payments", State.OK, f"YooKassa knows shop {settings.yukassa_shop_id}.")
+        shop = Gateway.from_settings(settings.model_copy(update={"yukassa_timeout_s": patience_s})).find_shop()
+        if shop.shop_id != settings.yukassa_shop_id:
+            advice = "Set YUKASSA_SHOP_ID and YUKASSA_SECRET_KEY of one shop, and look what YUKASSA_API_URL leads to."
+            yield Finding("payments", State.FAILED, f"Asked as shop {settings.yukassa_shop_id}: {shop}.", advice)
+        elif not shop.is_enabled:
+            advice = "Ask YooKassa why; until then no payment can be made."
+            yield Finding("payments", State.FAILED, f"YooKassa has it disabled: {shop}.", advice)
+        else:
+            yield Finding("payments", State.OK, f"YooKassa knows {shop}.")
+        yield from _webhooks()
 
     return _checked("payments", look)
+
+
+def _webhooks() -> Iterator[Finding]:
+    from callboard.app import database_url
+    from callboard.db import CALL_TIMEOUT_S, connect, deadline
+    from callboard.errors import DatabaseUnavailable
+    from callboard.ops.findings import Finding, State
+    from callboard.payments import webhook_silence
+
+    try:
+        connection = connect(database_url())
+    except DatabaseUnavailable:
+        return  # The finding on the database says so.
+    try:
+        with deadline(connection, CALL_TIMEOUT_S), connection.cursor() as cursor:
+            silence = webhook_silence(cursor)
+    finally:
+        connection.close()
+    if silence.is_odd:
+        since = "ever" if silence.seconds == float("inf") else f"for {silence.seconds / 3600:.0f} h"
+        yield Finding(
+            "webhooks",
+            State.WARNING,
+            f"{silence.overdue} payments should have been announced by now, and no webhook was accepted {since}.",
+            "In YooKassa's cabinet name API_BASE_URL with /webhooks/yookassa. The API logs what it refuses: a foreign "
+            "address there means that TRUSTED_PROXIES or YUKASSA_WEBHOOK_IPS does not fit.",
+        )
+    else:
+        yield Finding("webhooks", State.OK, "No payment waits for a webhook that is overdue.")
 
 
 def _storage(settings: Settings) -> list[Finding]:

@@ -99,6 +99,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _api(self, method: str, rest: list[str], content: bytes) -> None:
         match (method, *rest):
+            case ("GET", "me"):
+                self._answer(200, self.sandbox.books.shop())
             case ("POST", "payments"):
                 self._create(self._key(), check_creation(json.loads(content)))
             case ("GET", "payments"):

@@ -72,6 +72,17 @@ class Books:
             entry.posts += 1
             return copy.deepcopy(entry.payment)
 
+    def shop(self) -> dict[str, Any]:
+        """Return the shop itself."""
+        return {
+            "account_id": self._shop_id,
+            "status": "enabled",
+            "test": True,
+            "fiscalization": {"enabled": False},
+            "fiscalization_enabled": False,
+            "payment_methods": ["bank_card"],
+        }
+
     def find(self, provider_id: str) -> dict[str, Any]:
         """Return a payment. Raises: Refused."""
         with self._lock:

@@ -1,8 +1,18 @@
 """Payments through YooKassa: the gateway, the state machine, the inbox of webhooks, keys that charge only once."""
 
-from callboard.payments.creation import Begun, StoredResponse, begin, create, finish, record_rejection, release
+from callboard.payments.creation import (
+    Begun,
+    StoredResponse,
+    begin,
+    create,
+    find_stalled,
+    finish,
+    record_rejection,
+    release,
+)
 from callboard.payments.errors import (
     CredentialsRejected,
+    ForeignAnswer,
     KeyInFlight,
     KeyReused,
     PaymentNotFound,
@@ -12,9 +22,17 @@ from callboard.payments.errors import (
     YooKassaUnavailable,
 )
 from callboard.payments.gateway import Gateway
-from callboard.payments.inbox import Announcement, close_announcement, find_announcement, record_announcement
+from callboard.payments.inbox import (
+    Announcement,
+    Silence,
+    close_announcement,
+    find_announcement,
+    record_announcement,
+    webhook_silence,
+)
 from callboard.payments.payment import NewPayment, Payment, ProviderPayment, fingerprint
-from callboard.payments.settlement import Outcome, Settled, settle
+from callboard.payments.settlement import Outcome, Settled, settle, settle_absence
+from callboard.payments.shop import Shop
 from callboard.payments.status import Status, advance
 from callboard.payments.store import find_payment
 
@@ -22,6 +40,7 @@ __all__ = [
     "Announcement",
     "Begun",
     "CredentialsRejected",
+    "ForeignAnswer",
     "Gateway",
     "KeyInFlight",
     "KeyReused",
@@ -33,6 +52,8 @@ __all__ = [
     "ProviderPayment",
     "RepeatWindowPassed",
     "Settled",
+    "Shop",
+    "Silence",
     "Status",
     "StoredResponse",
     "YooKassaRateLimited",
@@ -43,10 +64,13 @@ __all__ = [
     "create",
     "find_announcement",
     "find_payment",
+    "find_stalled",
     "fingerprint",
     "finish",
     "record_announcement",
     "record_rejection",
     "release",
     "settle",
+    "settle_absence",
+    "webhook_silence",
 ]

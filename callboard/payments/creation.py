@@ -5,8 +5,8 @@
 3. finish     stores the answer with the caller's key, in the transaction that moves our row
    release    lets the caller's key go without an answer: nobody knows it yet
 
-A process that dies after 1 has given no payment link to anybody. The caller's repeat takes the key over
-when its lock has run out and goes on at 2; without one, the payment at YooKassa expires unpaid.
+A process that dies after 1 has given no payment link to anybody. The caller's repeat takes the key over when its
+lock has run out and goes on at 2; without one find_stalled() finds the payment, and a worker goes on at 2.
 """
 
 from __future__ import annotations
@@ -162,6 +162,12 @@ def record_rejection(cursor: Any, payment_id: str, error: PaymentRejected) -> Pa
             "paid_at": None,
         },
     )
+
+
+def find_stalled(cursor: Any) -> list[str]:
+    """Return the payments that were stored and that nobody creates any more, because their process died."""
+    cursor.execute(sql("payments/find_stalled_creations"), {"lock_s": LOCK_S})
+    return [payment_id for (payment_id,) in cursor.fetchall()]
 
 
 def _dumps(value: Any) -> str:

@@ -9,6 +9,10 @@ class YooKassaUnavailable(TemporaryError):
     """Nobody knows what YooKassa did: repeat the same request with the same Idempotence-Key."""
 
 
+class ForeignAnswer(YooKassaUnavailable):
+    """A well-formed answer to something else than was asked: another payment, another amount, another shop."""
+
+
 class YooKassaRateLimited(TemporaryError):
     """YooKassa did not look at the request because there were too many; wait before the next one."""
 
@@ -32,8 +36,17 @@ class PaymentRejected(PermanentError):
         return self.status == 400 and self.parameter.lower() != "idempotence-key"  # noqa: PLR2004 - HTTP's own name
 
 
-class CredentialsRejected(PaymentRejected):
-    """YooKassa refused the shop's id or key, or what they are allowed to do."""
+class CredentialsRejected(TemporaryError):
+    """YooKassa refused the shop's id or key, or what they are allowed to do.
+
+    Temporary, because nothing is wrong with the payment: somebody corrects the settings or the shop, and until then
+    everything waits.
+    """
+
+    def __init__(self, text: str, *, status: int, code: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(text, retry_after_s=retry_after_s)
+        self.status = status
+        self.code = code
 
 
 class PaymentNotFound(PaymentRejected):

@@ -7,31 +7,35 @@ it knows about requests and headers, and what goes over the wire and what an ans
 
 from __future__ import annotations
 
-import contextlib
-import json
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from yookassa.client import ApiClient
 from yookassa.domain.common import UserAgent
 from yookassa.domain.request import PaymentRequest
 
-from callboard.errors import ConfigurationError
+from callboard.errors import ConfigurationError, PermanentError, TemporaryError
 from callboard.log import get_logger
+from callboard.metrics import YOOKASSA
+from callboard.payments.answers import judge
 from callboard.payments.errors import (
     CredentialsRejected,
+    ForeignAnswer,
     PaymentNotFound,
     PaymentRejected,
     YooKassaRateLimited,
     YooKassaUnavailable,
 )
 from callboard.payments.payment import Payment, ProviderPayment
+from callboard.payments.shop import Shop
 from callboard.settings import Settings
 
 log = get_logger(__name__)
@@ -40,10 +44,6 @@ CONNECT_TIMEOUT_S = 5.0
 #: A payment is 2 KB; whatever is this large is not YooKassa's answer.
 ANSWER_MAX_BYTES = 1_000_000
 PROVIDER_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
-#: Longest wait we take an answer's word for, s.
-WAIT_MAX_S = 86_400
-#: Longest description of a refusal that we pass on.
-DESCRIPTION_MAX = 300
 
 
 class Gateway:
@@ -51,6 +51,8 @@ class Gateway:
 
     def __init__(self, *, shop_id: str, secret_key: str, api_url: str, timeout_s: float = 35) -> None:
         self._client = _Client(shop_id, secret_key, api_url, timeout_s)
+        self._state = "answered"
+        self._state_lock = threading.Lock()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Gateway:
@@ -72,29 +74,86 @@ class Gateway:
     def create_payment(self, payment: Payment, *, timeout_s: float | None = None) -> ProviderPayment:
         """Create the payment of a stored row, or get the one that an earlier call with its key created.
 
-        Raises: YooKassaUnavailable, YooKassaRateLimited (repeat), PaymentRejected (do not).
+        Raises: YooKassaUnavailable, YooKassaRateLimited, CredentialsRejected (repeat), PaymentRejected (do not).
         Source: https://yookassa.ru/developers/using-api/interaction-format
         """
         headers = {"Idempotence-Key": payment.idempotence_key}
         request = PaymentRequest(payment.request_body())
-        return _payment(self._client.request("POST", "/payments", None, headers, request, timeout_s=timeout_s))
+        with self._watched("create"):
+            reported = _payment(self._client.request("POST", "/payments", None, headers, request, timeout_s=timeout_s))
+            told = (str(reported.payment_id).lower(), reported.amount, reported.currency)
+            if told != (payment.payment_id, payment.amount, payment.currency):
+                raise ForeignAnswer(
+                    f"The creation of payment {payment.payment_id} was answered with another payment: "
+                    f"{str(reported.payment_id)[:64]} over {reported.amount} {reported.currency}."
+                )
+            return self._of_our_shop(reported)
 
     def find_payment(self, provider_id: str) -> ProviderPayment:
         """Return a payment as YooKassa knows it now.
 
-        Raises: PaymentNotFound, YooKassaUnavailable, YooKassaRateLimited, PaymentRejected.
+        Raises: PaymentNotFound, YooKassaUnavailable, YooKassaRateLimited, CredentialsRejected, PaymentRejected.
         """
         if not PROVIDER_ID.fullmatch(provider_id):
             raise PaymentNotFound(f"{provider_id[:80]!r} is not an id of YooKassa.", status=404, code="not_found")
-        return _payment(self._client.request("GET", f"/payments/{provider_id}"))
+        with self._watched("find"):
+            reported = _payment(self._client.request("GET", f"/payments/{provider_id}"))
+            if reported.provider_id != provider_id:
+                raise ForeignAnswer(f"Asked for payment {provider_id}, the answer was {reported.provider_id[:64]!r}.")
+            return self._of_our_shop(reported)
 
-    def probe(self) -> None:
-        """Ask for a payment that nobody made: YooKassa answers that it has none only to a shop that it knows.
+    def find_shop(self) -> Shop:
+        """Return the shop whose credentials these are. Raises: as find_payment()."""
+        with self._watched("shop"):
+            reply = self._client.request("GET", "/me")
+            try:
+                return Shop.from_reply(reply)
+            except ValueError as error:
+                raise YooKassaUnavailable(f"YooKassa's answer could not be understood: {error}") from error
 
-        Raises: CredentialsRejected, YooKassaUnavailable, YooKassaRateLimited, PaymentRejected.
-        """
-        with contextlib.suppress(PaymentNotFound):
-            self.find_payment("00000000-0000-0000-0000-000000000000")
+    def _of_our_shop(self, reported: ProviderPayment) -> ProviderPayment:
+        if reported.shop_id not in (None, self._client.shop_id):
+            raise ForeignAnswer(
+                f"Payment {reported.provider_id} is one of shop {str(reported.shop_id)[:64]}, not ours."
+            )
+        return reported
+
+    @contextmanager
+    def _watched(self, operation: str) -> Iterator[None]:
+        """Count how a call ended, and say in the log when that changes."""
+        try:
+            yield
+        except (TemporaryError, PermanentError) as error:
+            outcome = next(word for kind, word in _OUTCOMES if isinstance(error, kind))
+            self._note(operation, outcome, error)
+            raise
+        self._note(operation, "answered", None)
+
+    def _note(self, operation: str, outcome: str, error: Exception | None) -> None:
+        YOOKASSA.labels(operation, outcome).inc()
+        # A refusal of one request says nothing of the next one.
+        state = outcome if outcome in _STATES else "answered"
+        with self._state_lock:
+            before, self._state = self._state, state
+        if state == before:
+            return
+        if error is not None and state != "answered":
+            log.error("yookassa needs a look", found=state, operation=operation, error=str(error))
+        else:
+            log.info("yookassa answers again")
+
+
+#: How calls end, for the metric; the narrowest class first.
+_OUTCOMES: tuple[tuple[type[Exception], str], ...] = (
+    (ForeignAnswer, "foreign_answer"),
+    (YooKassaUnavailable, "unknown"),
+    (YooKassaRateLimited, "rate_limited"),
+    (CredentialsRejected, "credentials_refused"),
+    (PaymentNotFound, "not_found"),
+    (PaymentRejected, "rejected"),
+)
+#: What somebody has to look at: one line when it begins.
+_STATES = frozenset({"foreign_answer", "credentials_refused"})
 
 
 class _Client(ApiClient):  # type: ignore[misc]
@@ -150,14 +209,14 @@ class _Client(ApiClient):  # type: ignore[misc]
                 stream=True,
             ) as response:
                 content = _read(response, until=started + timeout_s)
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             took_s = round(time.monotonic() - started, 3)
             log.warning("yookassa request failed", method=method, error=type(error).__name__, took_s=took_s)
             raise YooKassaUnavailable(
                 f"YooKassa gave no answer to {method} {path.split('/')[1]} ({type(error).__name__}); "
                 "what it did is unknown. The request is safe to repeat with the same key."
             ) from error
-        return _judge(response.status_code, response.headers, content)
+        return judge(response.status_code, response.headers, content)
 
 
 def _read(response: requests.Response, *, until: float) -> bytes:
@@ -170,61 +229,6 @@ def _read(response: requests.Response, *, until: float) -> bytes:
         if time.monotonic() > until:
             raise requests.exceptions.ReadTimeout("the answer did not end in time")
     return content
-
-
-def _judge(status: int, headers: Mapping[str, str], content: bytes) -> dict[str, Any]:
-    """Return the JSON of a 200, or raise what the answer means."""
-    try:
-        reply = json.loads(content)
-    except (ValueError, RecursionError):
-        reply = None
-    fields: dict[str, Any] = reply if isinstance(reply, dict) else {}
-    wait_s = _retry_after_s(fields, headers)
-    if status == 200 and fields and fields.get("type") != "error":  # noqa: PLR2004 - HTTP's own names, here and below
-        return fields
-    if status == 429:  # noqa: PLR2004
-        raise YooKassaRateLimited("YooKassa answered 429: too many requests. Send fewer.", retry_after_s=wait_s)
-    if 400 <= status < 500 and status != 408:  # noqa: PLR2004
-        raise _rejection(status, fields)
-    raise YooKassaUnavailable(
-        f"YooKassa answered {status} {'without usable JSON' if not fields else str(fields.get('code', ''))}".rstrip()
-        + "; what it did is unknown. The request is safe to repeat with the same key.",
-        retry_after_s=wait_s,
-    )
-
-
-def _rejection(status: int, fields: Mapping[str, Any]) -> PaymentRejected:
-    code, parameter = str(fields.get("code", "")), str(fields.get("parameter", ""))
-    description = str(fields.get("description", ""))[:DESCRIPTION_MAX]
-    about: dict[str, Any] = {"status": status, "code": code, "parameter": parameter, "description": description}
-    if status in (401, 403):
-        return CredentialsRejected(
-            f"YooKassa answered {status} {code}: {description or 'no reason given'}. "
-            "Check YUKASSA_SHOP_ID and YUKASSA_SECRET_KEY, and that the shop may take payments.",
-            **about,
-        )
-    if status == 404:  # noqa: PLR2004
-        return PaymentNotFound(f"YooKassa answered 404: {description or 'no such payment'}.", **about)
-    where = f" (parameter {parameter})" if parameter else ""
-    return PaymentRejected(
-        f"YooKassa answered {status} {code}{where}: {description or 'no reason given'}. "
-        "Correct the request and start a new payment.",
-        **about,
-    )
-
-
-def _retry_after_s(fields: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
-    """Return the wait that an answer asks for: retry_after in ms in the body, or Retry-After in s."""
-    milliseconds = fields.get("retry_after")
-    if (
-        isinstance(milliseconds, int | float)
-        and not isinstance(milliseconds, bool)
-        and 0 <= milliseconds <= WAIT_MAX_S * 1000
-    ):
-        return milliseconds / 1000
-    seconds = headers.get("Retry-After", "")
-    # The header's other form, a date, is not worth a parser: the usual wait stands in.
-    return min(float(seconds), WAIT_MAX_S) if seconds.isascii() and seconds.isdigit() and len(seconds) < 10 else None  # noqa: PLR2004
 
 
 def _payment(reply: Mapping[str, Any]) -> ProviderPayment:

@@ -12,6 +12,33 @@ from callboard.payments.settlement import Outcome
 SUPPORTED_PREFIX = "payment."
 
 
+#: A payment should have been announced by then: an hour to pay, after which it is cancelled, and one for the way, s.
+ANNOUNCED_WITHIN_S = 7_200
+#: Without any webhook for so long, while payments wait for one, none gets through, s.
+SILENCE_MAX_S = 10_800
+
+
+@dataclass(frozen=True)
+class Silence:
+    """How many payments wait for an announcement that is overdue, and the time since the last one was accepted."""
+
+    overdue: int = 0
+    #: Infinite where none ever came.
+    seconds: float = 0.0
+
+    @property
+    def is_odd(self) -> bool:
+        """Whether webhooks seem to get lost on their way."""
+        return self.overdue > 0 and self.seconds > SILENCE_MAX_S
+
+
+def webhook_silence(cursor: Any) -> Silence:
+    """Return whether webhooks come as they should."""
+    cursor.execute(sql("payments/webhook_silence"), {"due_s": ANNOUNCED_WITHIN_S})
+    overdue, silent_s = cursor.fetchone()
+    return Silence(overdue, float("inf") if silent_s is None else silent_s)
+
+
 @dataclass(frozen=True)
 class Announcement:
     """One row of callboard.payment_events."""

@@ -104,6 +104,7 @@ class ProviderPayment:
     confirmation_url: str | None = None
     cancellation_reason: str | None = None
     paid_at: datetime | None = None
+    shop_id: str | None = None
 
     @classmethod
     def from_reply(cls, reply: Mapping[str, Any]) -> ProviderPayment:
@@ -119,10 +120,11 @@ class ProviderPayment:
                 status=Status(reply["status"]),
                 amount=_money(amount["value"]),
                 currency=_text(amount["currency"]),
-                payment_id=(reply.get("metadata") or {}).get("payment_id"),
-                confirmation_url=(reply.get("confirmation") or {}).get("confirmation_url"),
-                cancellation_reason=(reply.get("cancellation_details") or {}).get("reason"),
+                payment_id=_text_or_none((reply.get("metadata") or {}).get("payment_id")),
+                confirmation_url=_text_or_none((reply.get("confirmation") or {}).get("confirmation_url")),
+                cancellation_reason=_text_or_none((reply.get("cancellation_details") or {}).get("reason")),
                 paid_at=_moment(reply.get("captured_at")),
+                shop_id=_text_or_none((reply.get("recipient") or {}).get("account_id")),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"The payment in YooKassa's answer is incomplete: {error!r}.") from error
@@ -135,9 +137,18 @@ def fingerprint(new: NewPayment) -> str:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"YooKassa's answer holds {value!r} where a text belongs.")
+    # Printable text is what Postgres can store: no NUL, no half of a surrogate pair.
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ValueError(f"YooKassa's answer holds {str(value)[:100]!r} where a text belongs.")
     return value
+
+
+def _text_or_none(value: object) -> str | None:
+    """Return what the payment can do without; what somebody else's system put there is no reason to refuse it."""
+    try:
+        return _text(value)
+    except ValueError:
+        return None
 
 
 def _money(value: object) -> Decimal:

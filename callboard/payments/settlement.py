@@ -68,6 +68,25 @@ def settle(cursor: Any, reported: ProviderPayment) -> Settled:
     return Settled(Outcome.MOVED, moved, is_newly_paid=status is Status.SUCCEEDED)
 
 
+def settle_absence(cursor: Any, provider_id: str) -> Settled:
+    """Judge that YooKassa has no payment of this id: of one that we know, somebody has to find out what became of it.
+
+    Raises nothing, and moves nothing: what YooKassa does not show is no proof that nobody paid.
+    """
+    payment = fetch(cursor, "payments/lock_payment_by_provider_id", {"provider_id": provider_id})
+    if payment is None:
+        log.warning("unknown payment announced", provider_id=provider_id)
+        return Settled(Outcome.UNKNOWN_PAYMENT)
+    log.error(
+        "payment mismatch found",
+        payment_id=payment.payment_id,
+        provider_id=provider_id,
+        status=str(payment.status),
+        reported_status="not found",
+    )
+    return Settled(Outcome.MISMATCH, payment)
+
+
 def _difference(payment: Payment, reported: ProviderPayment) -> dict[str, str]:
     """Return what a report says differently about things that must agree, as fields of a log line."""
     differences: dict[str, str] = {}

@@ -144,10 +144,10 @@ def test_a_shop_that_is_not_set_says_which_variables_are_missing():
         Gateway.from_settings(load_settings())
 
 
-def test_a_probe_makes_nothing_and_tells_whether_the_shop_is_known(sandbox, gateway):
-    gateway.probe()
+def test_asking_for_the_shop_makes_nothing_and_tells_whether_it_is_known(sandbox, gateway):
+    assert gateway.find_shop().shop_id == "100500"
     assert books(sandbox) == []
     with pytest.raises(CredentialsRejected):
-        Gateway(shop_id="100500", secret_key="wrong", api_url=sandbox.url, timeout_s=0.5).probe()
+        Gateway(shop_id="100500", secret_key="wrong", api_url=sandbox.url, timeout_s=0.5).find_shop()
     with pytest.raises(YooKassaUnavailable):
-        Gateway(shop_id="100500", secret_key="sandbox", api_url="http://127.0.0.1:1", timeout_s=0.5).probe()
+        Gateway(shop_id="100500", secret_key="sandbox", api_url="http://127.0.0.1:1", timeout_s=0.5).find_shop()
