@@ -9,8 +9,10 @@ from uuid import uuid4
 from actors.emails import send_email
 from callboard.app import actor, get_pool, get_settings
 from callboard.broker import completion, current_delivery, send_in
-from callboard.errors import PermanentError
+from callboard.errors import PermanentError, Postponed
 
+#: Wait for a storage that is away or refuses us, s.
+STORAGE_WAIT_S = 60
 _PARAMETERS = ("kind", "parameters", "formats", "notify_to", "report_id")
 
 
@@ -39,6 +41,10 @@ def generate_report(
         )
     try:
         ready = reports.prepare_report(settings, pool, report.report_id)
+    except (reports.StorageUnavailable, reports.StorageMisconfigured) as error:
+        raise Postponed(
+            f"The storage of report files is to be waited for: {error}"[:500], wait_s=STORAGE_WAIT_S
+        ) from error
     except PermanentError as error:
         with pool.cursor() as cursor:
             reports.fail_report(cursor, report.report_id, error)

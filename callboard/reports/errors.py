@@ -29,8 +29,16 @@ class StorageUnavailable(TemporaryError):
     """The storage of report files does not answer."""
 
 
-class StorageMisconfigured(PermanentError):
-    """REPORT_STORAGE_URL or its credentials are wrong; an operator corrects them and retries the dead letter."""
+class StorageMisconfigured(TemporaryError):
+    """REPORT_STORAGE_URL or its credentials are wrong, or the place it names does not exist.
+
+    Temporary, because nothing is wrong with the report: somebody corrects the settings or the storage, and until then
+    it waits.
+    """
+
+
+class StorageRejected(TemporaryError):
+    """The storage answers, and does not take this one call."""
 
 
 class StoredFileDiffers(PermanentError):

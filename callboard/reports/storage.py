@@ -20,14 +20,14 @@ from uuid import uuid4
 import fsspec
 
 from callboard.errors import NotFound, PermanentError
-from callboard.reports.errors import StorageMisconfigured, StorageUnavailable, StoredFileDiffers
+from callboard.reports.errors import StorageMisconfigured, StoredFileDiffers
+from callboard.reports.storage_answers import classify, is_absent, note_answer, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: Names of files and folders; none starts with a dot, so none leads out of the storage.
 _PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
-_CREDENTIAL_ERRORS = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "NoAuthTokenError")
 _S3_CONNECT_TIMEOUT_S = 5
 _S3_READ_TIMEOUT_S = 10
 #: Tries of one call, all of which a silent server uses up; the queue's retries come on top.
@@ -47,19 +47,21 @@ def store(storage_url: str, path: str, content: bytes) -> StoredFile:
     """Write a file so that a reader sees all of it or nothing, and return where it is.
 
     The same content again is no error and writes nothing.
-    Raises: StoredFileDiffers, StorageUnavailable, StorageMisconfigured.
+    Raises: StoredFileDiffers, StorageUnavailable, StorageMisconfigured, StorageRejected.
     """
     stored = StoredFile(path, len(content), hashlib.sha256(content).hexdigest())
-    with _storage(storage_url) as (file_system, base):
+    with note_answer("store"), _storage(storage_url) as (file_system, base):
         target = _target(base, path, is_local=_is_local(storage_url))
         try:
             existing = file_system.cat_file(target)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if not is_absent(error):
+                raise
             _write(file_system, target, content, is_local=_is_local(storage_url))
             return stored
     if existing != content:
         raise StoredFileDiffers(
-            f"{path} in {_shown(storage_url)} has other content and is kept. Store under another name."
+            f"{path} in {shown(storage_url)} has other content and is kept. Store under another name."
         )
     return stored
 
@@ -67,15 +69,17 @@ def store(storage_url: str, path: str, content: bytes) -> StoredFile:
 def fetch(storage_url: str, path: str) -> bytes:
     """Return a stored file.
 
-    Raises: NotFound, StorageUnavailable, StorageMisconfigured.
+    Raises: NotFound, StorageUnavailable, StorageMisconfigured, StorageRejected.
     """
-    with _storage(storage_url) as (file_system, base):
+    with note_answer("fetch"), _storage(storage_url) as (file_system, base):
         target = _target(base, path, is_local=_is_local(storage_url))
         try:
             content: bytes = file_system.cat_file(target)
         except FileNotFoundError as error:
+            if not is_absent(error):
+                raise
             raise NotFound(
-                f"{path} is not in {_shown(storage_url)}. It was removed, or the storage was changed."
+                f"{path} is not in {shown(storage_url)}. It was removed, or the storage was changed."
             ) from error
         return content
 
@@ -94,13 +98,13 @@ def remove_files(storage_url: str, folder: str) -> None:
 def probe(storage_url: str) -> None:
     """Write a small file, read it, and remove it.
 
-    Raises: StorageUnavailable, StorageMisconfigured.
+    Raises: StorageUnavailable, StorageMisconfigured, StorageRejected.
     """
     name, content = f"probe-{uuid4().hex}.txt", b"callboard doctor"
     store(storage_url, name, content)
     try:
         if fetch(storage_url, name) != content:
-            raise StorageMisconfigured(f"The storage {_shown(storage_url)} gives back other bytes than it was given.")
+            raise StorageMisconfigured(f"The storage {shown(storage_url)} gives back other bytes than it was given.")
     finally:
         with _storage(storage_url) as (file_system, base):
             file_system.rm_file(f"{base}/{name}")
@@ -113,7 +117,7 @@ def _storage(storage_url: str) -> Iterator[tuple[Any, str]]:
     if not separator or not rest or "::" in storage_url:
         raise StorageMisconfigured(
             f"REPORT_STORAGE_URL must be a folder's URL such as file://.callboard/reports or s3://bucket/reports, "
-            f"got {_shown(storage_url)!r}."
+            f"got {shown(storage_url)!r}."
         )
     try:
         if _is_local(storage_url):
@@ -127,7 +131,7 @@ def _storage(storage_url: str) -> Iterator[tuple[Any, str]]:
         raise
     except Exception as error:
         # Each fsspec package raises errors of its own library.
-        raise _classify(error, storage_url) from error
+        raise classify(error, storage_url) from error
 
 
 def _options(scheme: str) -> dict[str, Any]:
@@ -135,6 +139,8 @@ def _options(scheme: str) -> dict[str, Any]:
         return {}
     return {
         "use_listings_cache": False,
+        # With more, s3fs asks for the size first, by a HEAD, whose answer has no body that tells who gives it.
+        "max_concurrency": 1,
         "config_kwargs": {
             "connect_timeout": _S3_CONNECT_TIMEOUT_S,
             "read_timeout": _S3_READ_TIMEOUT_S,
@@ -142,26 +148,6 @@ def _options(scheme: str) -> dict[str, Any]:
             "retries": {"total_max_attempts": 1},
         },
     }
-
-
-def _classify(error: Exception, storage_url: str) -> StorageMisconfigured | StorageUnavailable:
-    where, what = _shown(storage_url), f"{type(error).__name__}: {error}"
-    if isinstance(error, ImportError):
-        return StorageMisconfigured(
-            f"REPORT_STORAGE_URL {where} needs a package that is not installed ({error}). "
-            "For s3: pip install callboard[s3]."
-        )
-    if isinstance(error, ValueError) and "Protocol not known" in str(error):
-        return StorageMisconfigured(f"REPORT_STORAGE_URL has an unknown scheme, got {where!r}. Use file:// or s3://.")
-    if isinstance(error, PermissionError) or type(error).__name__ in _CREDENTIAL_ERRORS:
-        return StorageMisconfigured(
-            f"The storage {where} refused access ({what}). Correct its credentials or permissions."
-        )
-    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError | FileExistsError):
-        return StorageMisconfigured(
-            f"The storage {where} does not exist ({what}). Create it or correct REPORT_STORAGE_URL."
-        )
-    return StorageUnavailable(f"The storage {where} did not take the call ({what}). It is tried again.")
 
 
 def _target(base: str, path: str, *, is_local: bool) -> str:
@@ -205,8 +191,3 @@ def _sync_folder(folder: Path) -> None:
 
 def _is_local(storage_url: str) -> bool:
     return storage_url.startswith("file://")
-
-
-def _shown(storage_url: str) -> str:
-    """Return the URL without what might be a secret in it."""
-    return re.sub(r"//[^/@]*@", "//***@", storage_url).partition("?")[0]
