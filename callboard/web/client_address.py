@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 
+from starlette.requests import HTTPConnection
+
 from callboard.settings import Network
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -25,13 +27,22 @@ def client_address(peer: str | None, forwarded_for: Sequence[str], trusted: Iter
     return hop
 
 
+def client_name(request: HTTPConnection, trusted: Iterable[Network]) -> str:
+    """Return what tells clients apart: the address, as far as trusted proxies say it."""
+    peer = request.client.host if request.client else None
+    return str(client_address(peer, request.headers.getlist("x-forwarded-for"), trusted) or peer or "unknown")
+
+
 def is_within(address: Address, networks: Iterable[Network]) -> bool:
     """Say whether an address belongs to one of the networks."""
     return any(address.version == network.version and address in network for network in networks)
 
 
 def parse_address(text: str) -> Address | None:
-    """Return the address in a hop, with or without port; IPv4 inside IPv6 counts as IPv4."""
+    """Return the address in a hop, with or without port; IPv4 inside IPv6 counts as IPv4.
+
+    A zone such as %eth0 is left out: it means something on that machine only, and Postgres cannot store it.
+    """
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
@@ -40,5 +51,6 @@ def parse_address(text: str) -> Address | None:
         address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    return address.ipv4_mapped or ipaddress.IPv6Address(int(address))

@@ -23,11 +23,15 @@ from callboard.errors import (
     TooSlow,
 )
 from callboard.log import get_logger
+from callboard.web.client_address import client_name
+from callboard.web.lanes import Busy
 
 log = get_logger(__name__)
 
 #: A client that hears 503 comes back after this long, s.
 DATABASE_WAIT_S = 5
+#: And after this long where only too many came at once, s.
+BUSY_WAIT_S = 1
 
 
 class ErrorDetail(BaseModel):
@@ -62,9 +66,12 @@ class ApiError(Exception):
         *,
         details: list[dict[str, str]] | None = None,
         headers: Mapping[str, str] | None = None,
+        refused: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
+        #: The reason under which it is counted, where somebody is to see how often it happens.
+        self.refused = refused
         self.body = error_body(code, message, details)
         self.headers = dict(headers or {})
 
@@ -105,6 +112,7 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
     for kind in _REFUSALS:
         app.add_exception_handler(kind, _refusal)
+    app.add_exception_handler(Busy, _busy)
     app.add_exception_handler(DatabaseUnavailable, _database_away)
     # What a statement itself ran into, a lock that was not let go or a full disk, passes like an outage.
     app.add_exception_handler(psycopg2.OperationalError, _database_away)
@@ -112,8 +120,16 @@ def install_handlers(app: FastAPI) -> None:
         app.add_exception_handler(unfit, _database_unfit)
 
 
-def _api_error(_request: Request, error: Exception) -> JSONResponse:
+def note_refusal(request: Request, reason: str) -> None:
+    """Count a refusal, and say in the log whose it was."""
+    state = request.app.state.callboard
+    state.refusals.note(reason, client_name(request, state.settings.trusted_proxies))
+
+
+def _api_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ApiError)  # noqa: S101 - registered for this class only, here and below
+    if error.refused is not None:
+        note_refusal(request, error.refused)
     return JSONResponse(error.body, error.status, headers=error.headers)
 
 
@@ -122,13 +138,14 @@ def _refusal(_request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(error_body(code, _as_text(str(error), 1_000)), status)
 
 
-def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
+def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     # The input is left out: it may be secret, huge or not even text.
     details = [
         {"field": _as_text(".".join(str(part) for part in item["loc"])), "message": _as_text(str(item["msg"]))}
         for item in error.errors()
     ]
+    note_refusal(request, "invalid_request")
     message = "The request is not valid; details name each field and what is wrong with it."
     return JSONResponse(error_body("invalid_request", message, details[:50]), HTTPStatus.UNPROCESSABLE_ENTITY)
 
@@ -153,6 +170,12 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
             message = str(error.detail)
     code = "invalid_request" if status == HTTPStatus.UNPROCESSABLE_ENTITY else status.name.lower()
     return JSONResponse(error_body(code, message), status, headers=error.headers)
+
+
+def _busy(request: Request, error: Exception) -> JSONResponse:
+    note_refusal(request, "busy")
+    body = error_body("busy", f"{error} Send the request again in a moment.")
+    return JSONResponse(body, HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": str(BUSY_WAIT_S)})
 
 
 def _database_away(request: Request, error: Exception) -> JSONResponse:

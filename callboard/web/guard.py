@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from callboard.log import get_logger, log_context
 from callboard.web.errors import error_body
+from callboard.web.refusals import count_webhook
 
 log = get_logger(__name__)
 
+WEBHOOK_PATH = "/webhooks/yookassa"
 BODY_MAX_BYTES = 256 * 1024
 WEBHOOK_MAX_BYTES = 64 * 1024
 #: Deepest nesting of JSON that is looked at.
@@ -39,14 +43,19 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 class Guard:
     """Reads the body within its limits before anything else sees the request."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, note: Callable[[Scope, str], None] = lambda _scope, _reason: None) -> None:
         self._app = app
+        #: Told of every refusal, with its reason.
+        self._note = note
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            # FastAPI gives a GET route no HEAD. What a GET would answer is made, and all but its body sent.
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
         has_started = False
@@ -55,6 +64,8 @@ class Guard:
             nonlocal has_started
             if message["type"] == "http.response.start":
                 has_started = True
+                if scope["path"] == WEBHOOK_PATH and scope["method"] == "POST":
+                    count_webhook(message["status"])
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
                 for name, value in SECURITY_HEADERS.items():
@@ -69,26 +80,35 @@ class Guard:
                 if has_started:
                     raise
                 message = "Something went wrong here. The log has it under the id in the header X-Request-ID."
-                await _refuse(send_with_headers, 500, "internal_error", message)
+                await _answer(send_with_headers, 500, "internal_error", message)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit = WEBHOOK_MAX_BYTES if scope["path"].startswith("/webhooks/") else BODY_MAX_BYTES
+        limit = WEBHOOK_MAX_BYTES if scope["path"] == WEBHOOK_PATH else BODY_MAX_BYTES
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 body = await _read(scope, receive, limit)
         except TimeoutError:
-            await _refuse(send, 408, "body_too_slow", f"The body did not end within {BODY_TIMEOUT_S:g} s.")
+            message = f"The body did not end within {BODY_TIMEOUT_S:g} s."
+            await self._refuse(send, 408, "body_too_slow", message, scope)
+            return
+        except ClientDisconnect:
+            # Half a body may look like a whole one.
             return
         if body is None:
-            await _refuse(send, 413, "body_too_large", f"The body may have {limit} bytes at most.")
+            await self._refuse(send, 413, "body_too_large", f"The body may have {limit} bytes at most.", scope)
         elif _is_too_deep(body):
-            await _refuse(send, 422, "body_too_deep", f"The JSON may be nested {DEPTH_MAX} levels deep at most.")
+            message = f"The JSON may be nested {DEPTH_MAX} levels deep at most."
+            await self._refuse(send, 422, "body_too_deep", message, scope)
         else:
             await self._app(scope, _replay(body, receive), send)
 
+    async def _refuse(self, send: Send, status: int, code: str, message: str, scope: Scope) -> None:
+        self._note(scope, code)
+        await _answer(send, status, code, message)
+
 
 async def _read(scope: Scope, receive: Receive, limit: int) -> bytes | None:
-    """Return the whole body, or None when it is over the limit."""
+    """Return the whole body, or None when it is over the limit. Raises: ClientDisconnect."""
     announced = Headers(scope=scope).get("content-length", "0")
     if announced.isdigit() and int(announced[:20]) > limit:
         return None
@@ -96,7 +116,7 @@ async def _read(scope: Scope, receive: Receive, limit: int) -> bytes | None:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return bytes(body)
+            raise ClientDisconnect
         body += message.get("body", b"")
         if len(body) > limit:
             return None
@@ -127,7 +147,14 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-async def _refuse(send: Send, status: int, code: str, message: str) -> None:
+def _without_body(send: Send) -> Send:
+    async def send_head(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return send_head
+
+
+async def _answer(send: Send, status: int, code: str, message: str) -> None:
     body = json.dumps(error_body(code, message)).encode()
     headers: list[tuple[bytes, Any]] = [
         (b"content-type", b"application/json"),

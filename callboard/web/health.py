@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg2
 from fastapi import APIRouter
@@ -15,13 +15,20 @@ from callboard.db import schema
 from callboard.errors import DatabaseMisconfigured, DatabaseUnavailable, SchemaOutdated
 from callboard.log import get_logger
 from callboard.ops.overview import STUCK_MAX, QueueFigures, queue_figures
+from callboard.web.lanes import Lane
+from callboard.web.shared_look import SharedLook
 from callboard.web.state import CurrentState, State
 
 log = get_logger(__name__)
 router = APIRouter(prefix="/health", tags=["health"])
+T = TypeVar("T")
 
 #: How long the database may take to answer a probe, s.
 DATABASE_TIMEOUT_S = 2.0
+#: Everybody may ask, so the database is asked this often at most, s.
+FRESH_S = 0.5
+#: The old workers named where their queue was.
+DRIVER = "database"
 
 
 @router.get("")
@@ -46,7 +53,7 @@ async def show_readiness(state: CurrentState) -> JSONResponse:
     """Say whether requests can be served: the database answers and has our schema."""
     try:
         # A thread that hangs in connect() beyond the deadline ends by itself; the probe does not wait for it.
-        await asyncio.wait_for(asyncio.to_thread(_check_database, state), DATABASE_TIMEOUT_S)
+        await _look(state, _check_database).result(DATABASE_TIMEOUT_S)
     except SchemaOutdated as error:
         return _unhealthy(str(error))
     except (DatabaseMisconfigured, DatabaseUnavailable, psycopg2.Error, TimeoutError) as error:
@@ -58,13 +65,14 @@ async def show_readiness(state: CurrentState) -> JSONResponse:
 async def show_queue_health(state: CurrentState) -> JSONResponse:
     """Show what waits, failed and is stuck, in all and per queue."""
     try:
-        figures = await asyncio.wait_for(asyncio.to_thread(_figures, state), DATABASE_TIMEOUT_S)
+        figures = await _look(state, _figures).result(DATABASE_TIMEOUT_S)
     except (DatabaseMisconfigured, DatabaseUnavailable, psycopg2.Error, TimeoutError) as error:
-        return _unhealthy(_reason(error))
+        return _unhealthy(_reason(error), driver=DRIVER)
     stuck = sum(queue.stuck for queue in figures)
     return JSONResponse(
         {
             "status": "warning" if stuck > STUCK_MAX else "healthy",
+            "driver": DRIVER,
             "pending": sum(queue.pending for queue in figures),
             "failed": sum(queue.dead for queue in figures),
             "stuck": stuck,
@@ -88,13 +96,17 @@ def _queue_view(queue: QueueFigures) -> dict[str, Any]:
     }
 
 
+def _look(state: State, look: Callable[[State], T]) -> SharedLook[T]:
+    return state.look(look.__name__, lambda: look(state), Lane.PROBES, fresh_s=FRESH_S)
+
+
 def _check_database(state: State) -> None:
-    with state.pool.connection(DATABASE_TIMEOUT_S) as connection:
+    with state.database(Lane.PROBES).connection(DATABASE_TIMEOUT_S) as connection:
         schema.check_revision(connection)
 
 
 def _figures(state: State) -> list[QueueFigures]:
-    with state.pool.cursor(DATABASE_TIMEOUT_S) as cursor:
+    with state.database(Lane.PROBES).cursor(DATABASE_TIMEOUT_S) as cursor:
         return queue_figures(cursor)
 
 
@@ -108,5 +120,5 @@ def _reason(error: Exception) -> str:
     return f"The database gave no answer within {DATABASE_TIMEOUT_S:g} s, or refused the connection."
 
 
-def _unhealthy(reason: str) -> JSONResponse:
-    return JSONResponse({"status": "unhealthy", "error": reason}, 503)
+def _unhealthy(reason: str, **more: str) -> JSONResponse:
+    return JSONResponse({"status": "unhealthy", **more, "error": reason}, 503)

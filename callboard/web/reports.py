@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
@@ -10,13 +11,16 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, Response
 
 from callboard.errors import TemporaryError
+from callboard.log import get_logger
 from callboard.web.access import Credentials, has_token
 from callboard.web.errors import ApiError
-from callboard.web.state import CurrentState, State
+from callboard.web.lanes import Lane
+from callboard.web.state import Client, CurrentState, State
 
 if TYPE_CHECKING:
     from callboard.reports import Report
 
+log = get_logger(__name__)
 router = APIRouter(prefix="/reports", tags=["reports"])
 
 Format = Literal["pdf", "csv", "xlsx", "html"]
@@ -29,9 +33,10 @@ MEDIA_TYPES: dict[str, str] = {
 
 
 @router.get("/{report_id}", response_model=None)
-def get_report(  # noqa: PLR0917 - FastAPI calls it by name
+async def get_report(  # noqa: PLR0917 - FastAPI calls it by name
     report_id: UUID,
     state: CurrentState,
+    client: Client,
     credentials: Credentials,
     format: Annotated[Format | None, Query(description="Which file; without it, the state of the report.")] = None,  # noqa: A002 - the name in every link
     expires: Annotated[int | None, Query(ge=0, le=2**40)] = None,
@@ -45,11 +50,13 @@ def get_report(  # noqa: PLR0917 - FastAPI calls it by name
             "unauthorized",
             "This link has expired or is incomplete. Ask for a new one, or send the API's token.",
             headers={"WWW-Authenticate": "Bearer"},
+            refused="wrong_link" if signature else "no_token" if credentials is None else "wrong_token",
         )
-    report = _find(state, str(report_id))
+    report = await state.gates[Lane.READS].run(client, _find, state, str(report_id))
     if format is None:
         return JSONResponse(_view(report))
-    return _file(state, report, format)
+    # The storage may be slow or hang: what waits for it holds neither a connection nor a slot of other reads.
+    return await state.gates[Lane.DOWNLOADS].run(client, _file, state, report, format)
 
 
 def _is_signed(state: State, report_id: str, file_format: str, expires: int | None, signature: str | None) -> bool:
@@ -63,7 +70,7 @@ def _is_signed(state: State, report_id: str, file_format: str, expires: int | No
 def _find(state: State, report_id: str) -> Report:
     from callboard.reports import find_report
 
-    with state.pool.cursor() as cursor:
+    with state.database(Lane.READS).cursor() as cursor:
         report = find_report(cursor, report_id)
     if report is None:
         raise ApiError(404, "not_found", f"There is no report {report_id}.")
@@ -95,7 +102,11 @@ def _file(state: State, report: Report, file_format: str) -> Response:
     try:
         content = fetch(state.settings.report_storage_url, file.path)
     except TemporaryError as error:
-        raise ApiError(503, "storage_unavailable", "The file cannot be read now. Try again later.") from error
+        raise _unavailable() from error
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        # A page of somebody in between, or a file that was changed: neither is the report.
+        log.error("stored file differs", report_id=report.report_id, path=file.path, size_bytes=len(content))
+        raise _unavailable()
     name = f"{report.kind}-{report.created_at:%Y-%m-%d}.{file_format}"
     return Response(
         content,
@@ -103,3 +114,9 @@ def _file(state: State, report: Report, file_format: str) -> Response:
         # Always saved, never shown: an HTML report must not run in our origin.
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
+
+
+def _unavailable() -> ApiError:
+    headers = {"Retry-After": "60"}
+    message = "The file cannot be read now. Try again later."
+    return ApiError(503, "storage_unavailable", message, headers=headers)

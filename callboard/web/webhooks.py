@@ -13,7 +13,8 @@ from callboard.broker import send_in
 from callboard.log import get_logger
 from callboard.web.access import webhook_sender
 from callboard.web.client_address import Address
-from callboard.web.state import CurrentState
+from callboard.web.lanes import Lane
+from callboard.web.state import CurrentState, through
 
 log = get_logger(__name__)
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
@@ -38,7 +39,7 @@ class Received(BaseModel):
     status: str = "ok"
 
 
-@router.post("/yookassa")
+@router.post("/yookassa", dependencies=[Depends(webhook_sender), through(Lane.WEBHOOKS)])
 def receive_yookassa(
     sender: Annotated[Address, Depends(webhook_sender)], notification: Notification, state: CurrentState
 ) -> Received:
@@ -46,7 +47,7 @@ def receive_yookassa(
 
     200: stored, also for a repeat. 503: could not be stored, so YooKassa sends it again, for 24 h.
     """
-    with state.pool.connection() as connection:
+    with state.database(Lane.WEBHOOKS).connection() as connection:
         with connection.cursor() as cursor:
             announcement = payments.record_announcement(
                 cursor,

@@ -53,7 +53,7 @@ class Page(BaseModel, Generic[T]):
     next_cursor: str | None = None
 
 
-def _operator(
+async def _operator(
     x_operator: Annotated[
         Text | None, Header(max_length=OPERATOR_MAX, description="The person behind the client, for the audit log.")
     ] = None,

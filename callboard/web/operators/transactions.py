@@ -9,6 +9,7 @@ from typing import Any
 import psycopg2
 
 from callboard.errors import InvalidRequest, TooSlow
+from callboard.web.lanes import Lane
 from callboard.web.state import State
 
 #: Time of one statement; Postgres itself ends it then, so that no path over the arguments occupies a backend, s.
@@ -38,7 +39,7 @@ def batches(state: State) -> Callable[[], AbstractContextManager[Any]]:
 
 @contextmanager
 def _limited(state: State, limits: str) -> Iterator[Any]:
-    with state.pool.cursor(TRANSACTION_TIMEOUT_S) as cursor:
+    with state.database(Lane.OPERATORS).cursor(TRANSACTION_TIMEOUT_S) as cursor:
         cursor.execute(limits)
         try:
             yield cursor

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from callboard.web.client_address import client_address
 
@@ -33,8 +35,29 @@ TRUSTED = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8")]
         ("10.0.0.1", [""], None),
         ("testclient", ["185.71.76.5"], None),
         (None, ["185.71.76.5"], None),
+        # A zone means something on the proxy's machine only.
+        ("10.0.0.1", ["fe80::1%eth0"], "fe80::1"),
+        ("10.0.0.1", ["[fe80::1%25eth0]:443"], "fe80::1"),
+        ("10.0.0.1", ["185.71.76.5, fd00::7%wlan0"], "185.71.76.5"),
+        ("fd00::1%eth0", ["185.71.76.5"], "185.71.76.5"),
+        ("fe80::2%1", [], "fe80::2"),
+        ("10.0.0.1", ["1.2.3.4%eth0"], None),
+        ("10.0.0.1", ["fe80::1%"], None),
+        ("10.0.0.1", ["["], None),
+        ("10.0.0.1", ["[]:1"], None),
+        ("10.0.0.1", ["::ffff:185.71.76.5%x"], "185.71.76.5"),
+        ("10.0.0.1", [", ".join(["10.0.0.2"] * 1_000)], "10.0.0.2"),
+        ("10.0.0.1", [", ".join(["8.8.8.8"] * 1_000)], "8.8.8.8"),
     ],
 )
 def test_the_nearest_untrusted_hop_is_the_client(peer, forwarded, expected):
     found = client_address(peer, forwarded, TRUSTED)
     assert found == (ipaddress.ip_address(expected) if expected else None)
+
+
+@given(st.lists(st.text(alphabet="0123456789abcdef.:%[]/, \t\x00é٣", max_size=60), max_size=5), st.text(max_size=20))
+@example(["fe80::1%eth0%eth1"], "fd00::1%" + "x" * 300)
+def test_no_header_and_no_peer_makes_it_fail(forwarded, peer):
+    for first in (peer, "10.0.0.1"):
+        found = client_address(first, forwarded, TRUSTED)
+        assert found is None or "%" not in str(found)
