@@ -59,6 +59,10 @@ def gauge(name: str, value: str) -> Series:
     return {f'{name}{{queue="q",{api}}}': value for api in APIS}
 
 
+def alone(name: str, value: str) -> Series:
+    return {f"{name}{{{api}}}": value for api in APIS}
+
+
 SCENES: dict[str, dict[str, Series]] = {
     "QueueNotServed": {
         "well": {**depth("ready", "5x40"), **gauge("callboard_workers_alive", "1x40")},
@@ -91,6 +95,28 @@ SCENES: dict[str, dict[str, Series]] = {
     "WorkersLost": counted(RESCUES, WORKERS),
     "LeasesLost": counted(LOSSES, WORKERS),
     "DatabaseAway": counted(ERRORS, APIS),
+    "NoWebhooks": {
+        "well": {**alone("callboard_payments_overdue", "3x40"), **alone("callboard_webhook_silence_seconds", "9e3x40")},
+        "with nothing to announce": {
+            **alone("callboard_payments_overdue", "0x40"),
+            **alone("callboard_webhook_silence_seconds", "9e99x40"),
+        },
+        "seen": {
+            **alone("callboard_payments_overdue", "0x20 3x20"),
+            **alone("callboard_webhook_silence_seconds", "11000x40"),
+        },
+        "first": {
+            **alone("callboard_payments_overdue", "_x20 1x20"),
+            **alone("callboard_webhook_silence_seconds", "_x20 9e99x20"),
+        },
+    },
+    "PaymentMismatch": counted('callboard_payment_events_total{outcome="mismatch",%s}', WORKERS),
+    "YooKassaNeedsALook": counted(
+        'callboard_yookassa_requests_total{operation="find",outcome="credentials_refused",%s}', WORKERS
+    ),
+    "StorageNeedsALook": counted(
+        'callboard_storage_requests_total{operation="store",outcome="misconfigured",%s}', WORKERS
+    ),
     "NoWorkerIsScraped": {
         "well": {'callboard_messages_total{queue="q",actor="a",outcome="done",instance="worker-1"}': "0x40"},
         "seen": {'callboard_messages_total{queue="q",actor="a",outcome="done",instance="worker-1"}': "0x20 _x20"},
@@ -132,6 +158,7 @@ def test_an_alert_fires_once_when_it_must_and_never_otherwise(alert, name, tmp_p
     plain = {**rule, "annotations": {}}
     labels = {"queue": "q", "reason": "invalid", "cause": "died"}
     by = re.search(r"by \(([^)]*)\)", rule["expr"])
+    labels["outcome"] = next(iter(re.findall(r'outcome="(\w+)"', str(SCENES[alert]["well"]))), "")
     named = {label: labels[label] for label in (by[1].split(", ") if by else [])}
     expected = [{"exp_labels": named}] if name in FIRING else []
     look = {
