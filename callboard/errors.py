@@ -8,6 +8,8 @@ CallboardError
 ├── DatabaseUnavailable     no answer from Postgres within the deadline
 │   └── BrokerUnavailable   send() could not store its message; carries it, sending it again is safe
 ├── SchemaOutdated          the database is older or newer than this code
+│   └── DatabaseUnfit       the database can never hold our schema as it is
+├── UpgradeRefused          Postgres refused to upgrade the schema
 ├── InvalidMessage          a message that can never be stored (too large, NUL, not JSON)
 ├── LeaseLost               another worker owns the message by now; this attempt may write nothing
 ├── NotFound                an id or a name that does not exist
@@ -83,6 +85,14 @@ class BrokerUnavailable(DatabaseUnavailable, DramatiqConnectionError):
 
 class SchemaOutdated(CallboardError):
     """The database's schema is not the one this code was written for."""
+
+
+class DatabaseUnfit(SchemaOutdated):
+    """The database can never hold our schema as it is, such as one that is not UTF-8."""
+
+
+class UpgradeRefused(CallboardError):
+    """Postgres refused to upgrade the schema; the text says at which statement, and what is missing."""
 
 
 class InvalidMessage(CallboardError):

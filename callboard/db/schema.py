@@ -1,7 +1,8 @@
-"""The schema's revision: bring a database up to date, and refuse to work on one that is behind."""
+"""The schema's revision: bring a database up to date, and refuse to work on one that is behind or not UTF-8."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 
 from callboard.db.session import connect
-from callboard.errors import SchemaOutdated
+from callboard.db.upgrade_refusals import refusals
+from callboard.errors import DatabaseUnfit, InvalidRequest, SchemaOutdated
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -34,12 +36,23 @@ def current_revision(connection: Any) -> str | None:
     return row[0] if row else None
 
 
+def check_encoding(connection: Any) -> None:
+    """Raise DatabaseUnfit unless the database keeps its texts in UTF-8; asks nothing: Postgres said it at connect."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding not in ("UTF8", None):
+        raise DatabaseUnfit(
+            f"The database {connection.info.dbname!r} keeps texts in {encoding}, which cannot hold every name and "
+            "address: Callboard needs UTF8. Make another: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        )
+
+
 def check_revision(connection: Any) -> None:
     """Raise SchemaOutdated with the command that helps unless the database has at least our revision.
 
     A newer database is fine: every migration works with the code before it, so that a rollout
-    migrates first and replaces workers after.
+    migrates first and replaces workers after. Raises: DatabaseUnfit.
     """
+    check_encoding(connection)
     found = current_revision(connection)
     if found is None or found < REVISION:
         raise SchemaOutdated(
@@ -65,18 +78,47 @@ def expected() -> Iterator[None]:
 
 
 def upgrade(url: str) -> str:
-    """Apply the missing revisions, each in a transaction of its own, and return the newest."""
+    """Apply the missing revisions, each in a transaction of its own, and return the one the database is at.
+
+    One that has them all, or newer ones, is only read. Raises: DatabaseUnavailable, DatabaseUnfit, UpgradeRefused.
+    """
     from alembic import command
     from sqlalchemy import NullPool, create_engine
 
-    engine = create_engine("postgresql+psycopg2://", creator=lambda: _connect(url), poolclass=NullPool)
-    with engine.connect() as connection:
-        config = _alembic_config()
-        config.attributes["connection"] = connection
-        for revision in _revisions(config):
-            # One at a time, each found done where another upgrade has done it meanwhile.
-            command.upgrade(config, revision)
+    with refusals(lambda: _connect(url)):
+        opened = _connect(url)
+        with contextlib.closing(opened):
+            check_encoding(opened)
+            found = current_revision(opened)
+        if found is not None and found.isdigit() and found >= REVISION:
+            return found
+        engine = create_engine("postgresql+psycopg2://", creator=lambda: _connect(url), poolclass=NullPool)
+        with engine.connect() as connection:
+            config = _alembic_config()
+            config.attributes["connection"] = connection
+            for revision in _revisions(config):
+                # One at a time, each found done where another upgrade has done it meanwhile.
+                command.upgrade(config, revision)
     return REVISION
+
+
+def upgrade_sql(from_revision: str | None = None) -> str:
+    """Return the SQL that upgrade() would run, for people who review it or run it themselves.
+
+    Raises: InvalidRequest for a revision that there is not.
+    """
+    from alembic import command
+    from alembic.util import CommandError
+
+    output = io.StringIO()
+    config = _alembic_config(output)
+    try:
+        command.upgrade(config, f"{from_revision}:head" if from_revision else "head", sql=True)
+    except CommandError as error:
+        raise InvalidRequest(
+            f"There is no revision {from_revision!r}. See the database's with: callboard db current"
+        ) from error
+    return output.getvalue()
 
 
 def _connect(url: str) -> Any:
@@ -89,16 +131,6 @@ def _revisions(config: Config) -> list[str]:
     from alembic.script import ScriptDirectory
 
     return [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()][::-1]
-
-
-def upgrade_sql(from_revision: str | None = None) -> str:
-    """Return the SQL that upgrade() would run, for people who review it or run it themselves."""
-    from alembic import command
-
-    output = io.StringIO()
-    config = _alembic_config(output)
-    command.upgrade(config, f"{from_revision}:head" if from_revision else "head", sql=True)
-    return output.getvalue()
 
 
 def _alembic_config(output: io.StringIO | None = None) -> Config:

@@ -6,11 +6,20 @@ from typing import Any
 
 from alembic import context
 from alembic.operations import MigrateOperation, Operations
-from sqlalchemy import text
 
+from callboard.db.migrations.plain_sql import execute_each
 from callboard.db.migrations.turn import turn
 
 VERSION_TABLE: dict[str, Any] = {"version_table": "schema_version", "version_table_schema": "callboard"}
+#: Not CREATE SCHEMA IF NOT EXISTS: that needs CREATE on the database even where the schema is there.
+CREATE_SCHEMA = """
+DO $$
+BEGIN
+    IF to_regnamespace('callboard') IS NULL THEN
+        CREATE SCHEMA callboard;
+    END IF;
+END $$;
+"""
 
 
 @Operations.register_operation("execute_plain")
@@ -33,7 +42,7 @@ def _execute_plain(operations: Operations, operation: ExecutePlainOp) -> None:
     else:
         connection = migration_context.connection
         assert connection is not None  # noqa: S101 - alembic's contract when not writing SQL
-        connection.connection.cursor().execute(operation.script)
+        execute_each(connection.connection.cursor(), operation.script)
 
 
 def run() -> None:
@@ -42,13 +51,13 @@ def run() -> None:
             dialect_name="postgresql", literal_binds=True, transaction_per_migration=True, **VERSION_TABLE
         )
         with context.begin_transaction():
-            context.get_context().impl.static_output("CREATE SCHEMA IF NOT EXISTS callboard;")
+            context.get_context().impl.static_output(CREATE_SCHEMA)
             context.run_migrations()
         return
     connection = context.config.attributes["connection"]
     # Two deploys that migrate at once: the second waits, then finds nothing to do.
     with turn(connection):
-        connection.execute(text("CREATE SCHEMA IF NOT EXISTS callboard"))
+        execute_each(connection.connection.cursor(), CREATE_SCHEMA)
         context.configure(connection=connection, **VERSION_TABLE)
         with context.begin_transaction():
             context.run_migrations()

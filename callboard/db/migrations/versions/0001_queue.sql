@@ -2,11 +2,15 @@
 -- Works on an empty database and on one where dramatiq-pg 0.12 keeps its messages: none of them is lost.
 SET LOCAL lock_timeout = '5s';
 
-CREATE SCHEMA IF NOT EXISTS dramatiq;
-CREATE SCHEMA IF NOT EXISTS callboard;
-
 DO $$
 BEGIN
+    -- Not CREATE SCHEMA IF NOT EXISTS: that needs CREATE on the database even where the schema is there.
+    IF to_regnamespace('dramatiq') IS NULL THEN
+        CREATE SCHEMA dramatiq;
+    END IF;
+    IF to_regnamespace('callboard') IS NULL THEN
+        CREATE SCHEMA callboard;
+    END IF;
     IF to_regtype('dramatiq.state') IS NULL THEN
         CREATE TYPE dramatiq.state AS ENUM ('queued', 'consumed', 'rejected', 'done');
     END IF;
