@@ -6,6 +6,7 @@ from functools import partial
 
 from callboard.app import actor, get_pool, get_settings
 from callboard.broker import schedule
+from callboard.errors import PermanentError
 from callboard.log import get_logger
 
 log = get_logger(__name__)
@@ -35,6 +36,11 @@ def purge_expired() -> None:
     purged = retention.purge_expired(get_pool(), days, remove_files=remove_files, time_s=PURGE_TIME_S)
     if any(purged.counts.values()) or not purged.is_finished:
         log.info("old rows deleted", is_finished=purged.is_finished, **purged.counts)
+    if purged.refusals:
+        # The next slot tries again; until then a dead letter says that these tables grow.
+        raise PermanentError(
+            " ".join(f"Old rows of {table} cannot be deleted: {why}" for table, why in purged.refusals.items())
+        )
 
 
 @schedule("roll-up", cron="* * * * *", dedupe_key="roll-up")

@@ -206,7 +206,8 @@ class Liveness:
             "holds_lock": self._relies_on_lock,
         }
         for _ in range(LOCK_DRAWS):
-            if self._execute("workers/register", parameters)[0][0]:
+            rows = self._execute("workers/register", parameters)
+            if rows and rows[0][0]:
                 break
         else:
             raise DatabaseUnavailable(

@@ -14,6 +14,7 @@ from callboard.db.session import SETTINGS
 from callboard.ops.connections import read_budget
 from callboard.ops.findings import Finding, State, examine
 from callboard.ops.overview import BEAT_OVERDUE_S
+from callboard.ops.sequences import examine_sequences
 from callboard.ops.wording import in_a_row, work_command
 
 #: A transaction that is open for longer keeps vacuum from the queue, s.
@@ -76,6 +77,7 @@ def _look(url: str, *, pool_size: int, listens: bool, is_embedded: bool) -> Iter
                 text = "They are the pooler's, which lends as many as its pool_size says."
                 yield Finding("connections", State.SKIPPED, text)
             yield from examine("workers", lambda: _workers(cursor))
+            yield from examine("sequences", lambda: examine_sequences(cursor))
     finally:
         connection.close()
 

@@ -17,6 +17,7 @@ import psycopg2
 from callboard.db import Pool, sql
 from callboard.errors import PermanentError, TemporaryError
 from callboard.log import get_logger
+from callboard.ops.refusals import refusal_text
 
 log = get_logger(__name__)
 
@@ -61,10 +62,11 @@ class Days:
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """How many rows of each table were deleted, and whether all that is old is gone."""
+    """How many rows of each table were deleted, whether all that is old is gone, and what Postgres refused of which."""
 
     counts: dict[str, int]
     is_finished: bool
+    refusals: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -86,10 +88,11 @@ def purge_expired(
 ) -> Purged:
     """Delete what is older than so many days, for time_s at the most; what is left is for the next call.
 
-    remove_files(report_id) removes the files of a report, before its row goes. Raises: DatabaseUnavailable.
+    remove_files(report_id) removes the files of a report, before its row goes. A table that Postgres lets nobody
+    delete from is among the refusals, and keeps no other from its turn. Raises: DatabaseUnavailable.
     """
     run = _Run(pool, clock() + time_s, clock)
-    is_finished = True
+    is_finished, refused = True, {}
     for table, kept_days, purge in _purges(days, remove_files):
         run.batch_max = BATCH_MAX
         try:
@@ -99,7 +102,11 @@ def purge_expired(
         except (*_TOO_BUSY, TemporaryError, PermanentError) as error:
             log.warning("old rows were not deleted; tried again later", table=table, error=str(error).strip())
             is_finished = False
-    return Purged(run.counts, is_finished)
+        except psycopg2.Error as error:
+            refused[table] = refusal_text(error)
+            log.error("old rows cannot be deleted", table=table, error=refused[table])  # noqa: TRY400 - it says it all
+            is_finished = False
+    return Purged(run.counts, is_finished, refused)
 
 
 def _purges(days: Days, remove_files: Callable[[str], None]) -> list[tuple[str, int, Callable[[_Run, str, int], None]]]:

@@ -1,4 +1,4 @@
--- Look what became of letters that were put back. Uses the primary keys and message_history_id_idx.
+-- Look what became of letters that were put back. Uses the primary keys and message_history_pkey.
 -- Returns id and state: same_cause (an attempt since failed of the letter's own cause), dead (of another one), done,
 -- discarded, queued, running, or gone.
 WITH letter AS (

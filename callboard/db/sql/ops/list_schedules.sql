@@ -1,6 +1,6 @@
 -- List schedules by name, each with the state of its last message: where it waits, runs, died or ended.
 -- Reads the few rows of callboard.schedules and of callboard.workers; per schedule a probe of the primary keys and of
--- message_history_id_idx.
+-- message_history_pkey.
 SELECT
     schedules.schedule_name, schedules.cron, schedules.timezone, schedules.actor_name, schedules.queue_name,
     schedules.kwargs, schedules.dedupe_key, schedules.catch_up, schedules.is_paused,

@@ -1,5 +1,5 @@
 -- Find a message wherever it is: waiting or running before ended, and of several ends the last.
--- Uses the primary keys and message_history_id_idx. Returns one row, or none.
+-- Uses the primary keys and message_history_pkey. Returns one row, or none.
 SELECT state, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation, dedupe_key,
     enqueued_at, available_at, started_at, ended_at, worker_id, reason, error_class, error_message, seq
 FROM (

@@ -1,5 +1,5 @@
 -- List every run of a message that is on record, oldest first: failed ones from the attempts, those that ended well from
--- the history, and the one that runs now. Uses the primary keys and message_history_id_idx.
+-- the history, and the one that runs now. Uses the primary keys and message_history_pkey.
 SELECT
     run.generation, run.attempt, run.outcome, run.started_at, run.ended_at,
     extract(epoch FROM run.ended_at - run.started_at)::float8,

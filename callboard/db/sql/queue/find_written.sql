@@ -1,6 +1,6 @@
 -- Find the verdicts that are written already, by a commit whose answer was lost: ends in the history by their lease,
 -- the others among the attempts by worker and beginning. A release leaves no trace to be found.
--- Uses message_history_id_idx and the primary key of attempts. Returns their lease ids, and whether the
+-- Uses message_history_pkey and the primary key of attempts. Returns their lease ids, and whether the
 -- message was discarded.
 SELECT verdict.lease_id, EXISTS (
     SELECT 1 FROM callboard.message_history

@@ -1,6 +1,6 @@
 -- Return the result of a message under a key unless it has expired, or that it was discarded: then nobody is left to
 -- store one. A message that was sent again since may still get one.
--- Uses the primary keys and message_history_id_idx. Returns value and is_discarded, or no row.
+-- Uses the primary keys and message_history_pkey. Returns value and is_discarded, or no row.
 SELECT value, false FROM callboard.results WHERE key = %(key)s AND expires_at > now()
 UNION ALL
 SELECT NULL, true FROM callboard.message_history

@@ -1,7 +1,7 @@
 -- Send slots of one schedule and move it on, in one transaction: whoever finds another next_at than it read was
 -- overtaken by another leader, and sends nothing. The ids are made of name and slot, so even a schedule that was set back
 -- by hand sends no slot twice: ids that are queued or have ended are left out. Messages come oldest first.
--- Uses the primary keys, message_history_id_idx and queue_dedupe_idx. Returns the ids that were stored; none at all where
+-- Uses the primary keys, message_history_pkey and queue_dedupe_idx. Returns the ids that were stored; none at all where
 -- the schedule has moved.
 WITH due AS (
     SELECT schedule_name, queue_name, priority, dedupe_key
