@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import psycopg2
 from dramatiq import Message, get_encoder
 from dramatiq.encoder import JSONEncoder
 
@@ -173,38 +172,33 @@ def insert_row(
     Raises: InvalidMessage; BrokerUnavailable when the holder of the key neither committed nor went.
     """
     parameters = {**row._asdict(), "ring": ring}
+    name = f"Message {row.message_id} for queue {row.queue_name!r}"
     if is_prepared and row.dedupe_key is None and not row.is_repeat and _is_stored_as_new(cursor, parameters):
         return row.message_id
     before = f"SET LOCAL lock_timeout = '{DEDUPE_WAIT_S}s';" if sets_wait and row.dedupe_key is not None else ""
-    with refusals(f"Message {row.message_id} for queue {row.queue_name!r}", row.dedupe_key):
+    with refusals(name, row.dedupe_key):
         # A statement that waited for another sender does not see what that one stored; the next one does.
         for _ in range(DEDUPE_LOOKS):
             if is_prepared:
                 ENQUEUE.execute(cursor, parameters, before=before)
             else:
                 cursor.execute(before + sql("queue/enqueue"), parameters)
-            stored: str | None = cursor.fetchone()[0]
+            stored, is_held = cursor.fetchone()[:2]
+            if is_held:
+                raise _held(name, row.dedupe_key)
             if stored is not None:
-                return stored
+                return str(stored)
     raise BrokerUnavailable(
-        f"Message {row.message_id} for queue {row.queue_name!r} was not stored: dedupe_key {row.dedupe_key!r} "
-        "changed hands all the time. Send it again."
+        f"{name} was not stored: dedupe_key {row.dedupe_key!r} changed hands all the time. Send it again."
     )
-
-
-def withdraw_ended(cursor: Any, rows: Sequence[OutgoingRow]) -> None:
-    """Take back repeated rows that ended while this transaction stored them."""
-    cursor.execute(sql("queue/withdraw_ended"), {"message_ids": pg_array(row.message_id for row in rows)})
 
 
 def _is_stored_as_new(cursor: Any, parameters: dict[str, Any]) -> bool:
     """Store what nearly every send is in the shortest way; False where its id is known already."""
-    try:
-        with refusals(f"Message {parameters['message_id']} for queue {parameters['queue_name']!r}", None):
-            ENQUEUE_NEW.execute(cursor, parameters, after=f"; {RING}" if parameters["ring"] else "")
-    except psycopg2.errors.UniqueViolation:
-        return False
-    return True
+    with refusals(f"Message {parameters['message_id']} for queue {parameters['queue_name']!r}", None):
+        # The ring comes first, as the driver tells the count of rows of the last statement; both are one transaction.
+        ENQUEUE_NEW.execute(cursor, parameters, before=f"{RING};" if parameters["ring"] else "")
+    return bool(cursor.rowcount)
 
 
 def insert_rows(cursor: Any, rows: Sequence[OutgoingRow], *, ring: bool = True) -> dict[str, str]:
@@ -212,6 +206,7 @@ def insert_rows(cursor: Any, rows: Sequence[OutgoingRow], *, ring: bool = True) 
 
     Raises: InvalidMessage, BrokerUnavailable, as insert_row().
     """
+    keys = [row.dedupe_key for row in rows if row.dedupe_key is not None]
     parameters = {
         "message_ids": pg_array(row.message_id for row in rows),
         "queue_names": pg_array(row.queue_name for row in rows),
@@ -221,13 +216,14 @@ def insert_rows(cursor: Any, rows: Sequence[OutgoingRow], *, ring: bool = True) 
         "dedupe_keys": pg_array(row.dedupe_key for row in rows),
         "is_repeat": any(row.is_repeat for row in rows),
     }
-    keys = [row.dedupe_key for row in rows if row.dedupe_key is not None]
-    with refusals(f"One of {len(rows)} messages", keys[0] if len(keys) == 1 else None):
-        cursor.execute(sql("queue/enqueue_many"), {**parameters, "ring": ring})
-        are_all_stored = cursor.fetchone()[0] == len(rows)
-        if parameters["is_repeat"]:
-            withdraw_ended(cursor, rows)
-        if are_all_stored:
+    name, key = f"One of {len(rows)} messages", keys[0] if len(keys) == 1 else None
+    with refusals(name, key):
+        may_wait = keys or parameters["is_repeat"]
+        cursor.execute(sql("queue/enqueue_keyed" if may_wait else "queue/enqueue_many"), {**parameters, "ring": ring})
+        count, is_held = cursor.fetchone()[:2]
+        if is_held:
+            raise _held(name, key)
+        if count == len(rows):
             return {}
         cursor.execute(sql("queue/find_places"), parameters)
         holders: dict[str, str] = dict(cursor.fetchall())
@@ -255,14 +251,18 @@ def refusals(name: str, dedupe_key: str | None) -> Iterator[None]:
     except Exception as error:
         code = _sqlstate(error)
         if code == LOCK_NOT_AVAILABLE:
-            held = "its dedupe_key" if dedupe_key is None else f"dedupe_key {dedupe_key!r}"
-            raise BrokerUnavailable(
-                f"{name} was not stored: a transaction that sent {held} is still open after a wait. "
-                "Commit or end that one, then send again."
-            ) from error
+            raise _held(name, dedupe_key) from error
         if code[:2] == "22" or code == "54000" or (not code and isinstance(error, ValueError)):
             raise InvalidMessage(f"{name} cannot be stored: {str(error).strip()}") from error
         raise
+
+
+def _held(name: str, dedupe_key: str | None) -> BrokerUnavailable:
+    held = "its dedupe_key" if dedupe_key is None else f"dedupe_key {dedupe_key!r}"
+    return BrokerUnavailable(
+        f"{name} was not stored: a transaction that sent {held} is still open after a wait. "
+        "Commit or end that one, then send again."
+    )
 
 
 def _sqlstate(error: BaseException) -> str:

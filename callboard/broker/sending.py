@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from dramatiq import Message
 
 from callboard.broker.copying import INSERT_BELOW, INSERT_MAX, PART_BYTES_MAX, store_rows
 from callboard.broker.doorbell import Doorbell
-from callboard.broker.outgoing import DEDUPE_WAIT_S, RING, OutgoingRow, insert_row, insert_rows, withdraw_ended
+from callboard.broker.outgoing import DEDUPE_WAIT_S, RING, OutgoingRow, insert_row, insert_rows
 from callboard.db import RECONNECT_ERRORS, Pool, schema
 from callboard.errors import BrokerUnavailable, DatabaseUnavailable
 from callboard.log import get_logger
@@ -28,6 +29,8 @@ SEND_MANY_TIMEOUT_S = 300.0
 SEND_STEP_S = 8.0
 #: Refusals of the database that pass: a deadlock, a full disk, one that only reads for a while, as after a failover.
 PASSING_ERRORS = (psycopg2.OperationalError, psycopg2.errors.ReadOnlySqlTransaction)
+#: Fails the transaction it is said in; no message stands in it, as Postgres logs what fails.
+ABORT = "DO $$ BEGIN RAISE lock_not_available USING MESSAGE = 'messages were not stored'; END $$"
 #: Below this a new connection cannot be opened in time, s.
 RECONNECT_MIN_S = 2.0
 
@@ -73,13 +76,8 @@ class Sender:
                 return stored_id
 
     def _store_once(self, row: OutgoingRow, timeout_s: float, *, ring: bool) -> str:
-        if not row.is_repeat:
-            with schema.expected(), self._pool.statement(timeout_s) as cursor:
-                return insert_row(cursor, row, ring=ring, is_prepared=self._is_prepared, sets_wait=True)
-        with schema.expected(), self._pool.cursor(timeout_s) as cursor:
-            stored_id = insert_row(cursor, row, ring=ring, sets_wait=True)
-            withdraw_ended(cursor, [row])
-            return stored_id
+        with schema.expected(), self._pool.statement(timeout_s) as cursor:
+            return insert_row(cursor, row, ring=ring, is_prepared=self._is_prepared, sets_wait=True)
 
     def store_many(self, rows: Iterable[OutgoingRow]) -> dict[str, str]:
         """Store rows in one transaction, all or none; return the holder's id of each whose place was taken.
@@ -153,6 +151,11 @@ def store_in(connection: Any, rows: Iterable[OutgoingRow]) -> dict[str, str]:
             with schema.expected(), _dedupe_wait(cursor, chunk):
                 # One NOTIFY a transaction: Postgres folds equal ones, and sends them at commit.
                 holders.update(insert_rows(cursor, chunk))
+    except BrokerUnavailable:
+        # All or none: what was stored before cannot be committed without the rest. Drivers differ in what they raise.
+        with contextlib.suppress(Exception):
+            cursor.execute(ABORT)
+        raise
     finally:
         cursor.close()
     return holders
