@@ -140,6 +140,18 @@ def connection_warning(starting: int) -> str | None:
         connection.close()
 
 
+def grant_warning() -> str | None:
+    """Return what the database's role lacks that a worker needs, or None. Raises: DatabaseUnavailable."""
+    from callboard.db.grants import lack
+
+    connection = connect(database_url())
+    try:
+        with deadline(connection, CALL_TIMEOUT_S), connection.cursor() as cursor:
+            return lack(cursor, "worker")
+    finally:
+        connection.close()
+
+
 def log_folder() -> Path | None:
     """Return where `callboard start` wants the logs of its processes; None: on stderr, as everywhere else."""
     named = os.environ.get(LOG_FOLDER_VARIABLE)
@@ -159,6 +171,7 @@ def _worker_start() -> Any:
         settings_warnings=() if SUPERVISED_VARIABLE in os.environ else settings.warnings,
         check_schema=check_schema,
         has_end=bool(os.environ.get(ERRAND_VARIABLE)),
+        grant_warning=grant_warning,
         connection_warning=lambda: None if SUPERVISED_VARIABLE in os.environ else connection_warning(starting=1),
     )
 

@@ -9,6 +9,7 @@ CallboardError
 │   └── BrokerUnavailable   send() could not store its message; carries it, sending it again is safe
 ├── SchemaOutdated          the database is older or newer than this code
 │   └── DatabaseUnfit       the database can never hold our schema as it is
+├── MissingGrant            the database's role may not do what it is used for
 ├── UpgradeRefused          Postgres refused to upgrade the schema
 ├── InvalidMessage          a message that can never be stored (too large, NUL, not JSON)
 ├── LeaseLost               another worker owns the message by now; this attempt may write nothing
@@ -89,6 +90,10 @@ class SchemaOutdated(CallboardError):
 
 class DatabaseUnfit(SchemaOutdated):
     """The database can never hold our schema as it is, such as one that is not UTF-8."""
+
+
+class MissingGrant(CallboardError):
+    """The database's role lacks a grant; the text names the table and what is needed there."""
 
 
 class UpgradeRefused(CallboardError):

@@ -43,6 +43,8 @@ class WorkerStart:
     has_end: bool = False
     #: What is set and probably not meant.
     settings_warnings: Sequence[str] = ()
+    #: Returns what the database's role lacks for a worker, or None. Raises DatabaseUnavailable.
+    grant_warning: Callable[[], str | None] = lambda: None
 
 
 class WorkerBoot(Middleware):
@@ -69,6 +71,9 @@ class WorkerBoot(Middleware):
             start.check_schema()
             if warning := start.connection_warning():
                 log.warning(warning)
+            if lack := start.grant_warning():
+                # Not refused: a worker of some queues may do without the tables of the others.
+                log.error(lack)
         except DatabaseUnavailable as error:
             log.warning("database is away; the worker waits for it", error=str(error))
         _join_folder()

@@ -82,7 +82,12 @@ class Completions:
         self._owed: set[int] = set()
         self._postponed: set[int] = set()
         self._is_closing = False
-        self._outage = Outage(lost="database is away; verdicts wait", back="database is back; verdicts are written")
+        self._outage = Outage(
+            lost="database is away; verdicts wait",
+            back="database is back; verdicts are written",
+            denied="database refuses verdicts; they wait",
+            denials=UNFIT_DATABASE,
+        )
         #: Leases whose verdicts were tried and not answered: the commit may have happened all the same.
         self._unanswered: set[int] = set()
         self._connection: Any = None

@@ -91,6 +91,7 @@ class Intake:
         self._connection: Any = None
         self._outage = Outage(
             lost="intake connection was lost; claiming pauses",
+            denied="claims are refused by the database",
             back="intake connection is back",
         )
         self._stopping = False

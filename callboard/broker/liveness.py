@@ -106,6 +106,7 @@ class Liveness:
         self._outage = Outage(
             lost="liveness connection was lost; nothing new starts until it is back",
             refused="database refuses the worker; nothing new starts until that is corrected",
+            denied="liveness was refused by the database",
             back="liveness connection is back",
         )
         #: A plain flag: the main thread may hold an Event's lock when the signal that sets it arrives.

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg2
 
+from callboard.db.grants import told
 from callboard.errors import DatabaseMisconfigured, DatabaseUnavailable
 from callboard.log import get_logger
 
@@ -23,18 +24,33 @@ RECONNECT_WAIT_S = 0.5
 class Outage:
     """What one loop over a connection of its own says about its losses, and how long it waits."""
 
-    def __init__(self, *, lost: str, back: str, refused: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        lost: str,
+        back: str,
+        denied: str,
+        denials: tuple[type[Exception], ...] = (psycopg2.errors.InsufficientPrivilege,),
+        refused: str | None = None,
+    ) -> None:
         self._lost = lost
+        #: Said, as an error, where the connection works and a statement lacks a grant, or what else denials are.
+        self._denied = denied
+        self._denials = denials
         #: Said in place of lost, as an error, where Postgres refuses for good.
         self._refused = refused
         self._back = back
         #: The connection was lost and nothing has been done on a new one yet.
         self._is_replacing = False
+        self._denials_said: set[str] = set()
         #: It was said.
         self.is_known = self._is_known_refused = False
 
     def note_loss(self, error: Exception, **fields: Any) -> float:
         """Say that the database is away, once, if it is; return how long to wait before the next try, s."""
+        if isinstance(error, self._denials):
+            self._note_denial(error, fields)
+            return RECONNECT_WAIT_S
         if not self.is_known and not self._is_replacing and is_end_of_session(error):
             self._is_replacing = True
             log.debug("connection has ended and is made anew", error=str(error).strip())
@@ -47,6 +63,13 @@ class Outage:
             log.warning(self._lost, error=str(error).strip(), **fields)
         self.is_known, self._is_known_refused = True, is_refused
         return RECONNECT_WAIT_S
+
+    def _note_denial(self, error: Exception, fields: dict[str, Any]) -> None:
+        """Say each denial once in this process: a new connection opens, and the next try is denied the same."""
+        said = str(error)
+        if said not in self._denials_said:
+            self._denials_said.add(said)
+            log.error(self._denied, error=told("worker", error), **fields)
 
     def note_work(self) -> None:
         """Note that something was done on the connection: the database is there."""

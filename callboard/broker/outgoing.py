@@ -13,8 +13,9 @@ from dramatiq.encoder import JSONEncoder
 
 from callboard.broker.options import wrong_span
 from callboard.db import sql
+from callboard.db.grants import refusal
 from callboard.db.prepared import Prepared
-from callboard.errors import BrokerUnavailable, CallboardError, InvalidMessage
+from callboard.errors import BrokerUnavailable, CallboardError, InvalidMessage, MissingGrant
 
 #: Largest message that is stored, bytes of JSON.
 MESSAGE_BYTES_MAX = 256 * 1024
@@ -28,6 +29,8 @@ DEDUPE_WAIT_S = 2
 DEDUPE_LOOKS = 20
 #: SQLSTATE of a lock that did not come free in time.
 LOCK_NOT_AVAILABLE = "55P03"
+#: SQLSTATE of a grant that the role lacks.
+INSUFFICIENT_PRIVILEGE = "42501"
 
 
 def _make_encode() -> Callable[[Any], str]:
@@ -250,6 +253,8 @@ def refusals(name: str, dedupe_key: str | None) -> Iterator[None]:
         raise
     except Exception as error:
         code = _sqlstate(error)
+        if code == INSUFFICIENT_PRIVILEGE:
+            raise MissingGrant(f"{name} was not stored. {refusal('producer', str(error))}") from error
         if code == LOCK_NOT_AVAILABLE:
             raise _held(name, dedupe_key) from error
         if code[:2] == "22" or code == "54000" or (not code and isinstance(error, ValueError)):

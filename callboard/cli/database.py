@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from callboard.cli.output import note, say, say_lines
+from callboard.errors import InvalidRequest
 
 app = typer.Typer(help="The database's schema: bring it up to date, look at it, print its SQL.", no_args_is_help=True)
 
@@ -52,3 +55,28 @@ def check() -> None:
     note(f"The schema is at revision {schema.REVISION} or newer.")
     if warning := connection_warning(starting=0):
         note(warning)
+
+
+@app.command()
+def grants(
+    producer: Annotated[list[str] | None, typer.Option(help="Role of services that send messages.")] = None,
+    worker: Annotated[list[str] | None, typer.Option(help="Role of the workers.")] = None,
+    api: Annotated[list[str] | None, typer.Option(help="Role of the HTTP API, and of operators' commands.")] = None,
+    read: Annotated[list[str] | None, typer.Option(help="Role of monitoring, which sees no message.")] = None,
+) -> None:
+    """Print the SQL that gives roles of the database what they need, and not more. Connects to nothing.
+
+    The roles exist already; the schemas' owner runs what is printed, again after each upgrade.
+    """
+    from callboard.db.grants import grants_for
+
+    wanted = {"producer": producer, "worker": worker, "api": api, "read": read}
+    if not any(wanted.values()):
+        raise InvalidRequest("Whom for? Name roles: callboard db grants --producer shop --worker jobs --api web")
+    for role, names in wanted.items():
+        for name in names or ():
+            if not name or "\0" in name:
+                raise InvalidRequest(f"{name!r} is no name of a role.")
+            quoted = '"' + name.replace('"', '""') + '"'
+            print(f"-- {role}: {name!r}")
+            print("\n".join(grants_for(role, quoted)))

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from callboard.db import CALL_TIMEOUT_S, connect, deadline, schema, sql
+from callboard.db.grants import GRANTS, missing_grants, privileges_of
 from callboard.db.session import SETTINGS
 from callboard.ops.connections import read_budget
 from callboard.ops.findings import Finding, State, examine
@@ -27,6 +28,10 @@ DEAD_PER_LIVE_MAX = 10
 NOTIFICATION_USAGE_MAX = 0.5
 #: Time a notification may take, s.
 HEARING_TIMEOUT_S = 2.0
+
+
+#: A role that lacks a smaller share of what a worker or the API needs is meant to be one.
+NEAR_SHARE = 0.5
 
 
 class _Facts(NamedTuple):
@@ -76,6 +81,7 @@ def _look(url: str, *, pool_size: int, listens: bool, is_embedded: bool) -> Iter
             else:
                 text = "They are the pooler's, which lends as many as its pool_size says."
                 yield Finding("connections", State.SKIPPED, text)
+            yield from examine("grants", lambda: _grants(cursor))
             yield from examine("workers", lambda: _workers(cursor))
             yield from examine("sequences", lambda: examine_sequences(cursor))
     finally:
@@ -211,6 +217,26 @@ def _doorbell(url: str, cursor: Any, facts: _Facts, *, listens: bool) -> Iterato
             f"A notification was not delivered within {HEARING_TIMEOUT_S:g} s.",
             "Behind PgBouncer in transaction mode set QUEUE_LISTEN=off; else connect to Postgres directly.",
         )
+
+
+def _grants(cursor: Any) -> Iterator[Finding]:
+    """Say what the role may do; where that is not a whole role's, what it lacks for the one that it is nearest to."""
+    lacking = {role: missing_grants(cursor, role) for role in GRANTS}
+    complete = [role for role, missing in lacking.items() if not missing]
+    share = {role: len(missing) / len(list(privileges_of(role))) for role, missing in lacking.items()}
+    nearest = min(("worker", "api"), key=lambda role: share[role])
+    if share[nearest] and (share[nearest] < NEAR_SHARE or not complete):
+        # A worker that lacks one grant is not told that it may send.
+        named = ", ".join(f"{right.privilege} on {right.name}" for right in lacking[nearest])
+        advice = f"Let the owner of the schemas run what this prints: callboard db grants --{nearest} ROLE"
+        text = f"The database's user lacks what a role of kind {nearest} needs: {named}."
+        yield Finding("grants", State.FAILED, text, advice)
+        return
+    yield Finding("grants", State.OK, f"The database's user may do what these need: {', '.join(complete)}.")
+    for other in {"worker", "api"} - set(complete):
+        if complete != ["producer"] and share[other] < NEAR_SHARE:
+            named = ", ".join(f"{right.privilege} on {right.name}" for right in lacking[other])
+            yield Finding("grants", State.SKIPPED, f"For {other} it would need more: {named}.")
 
 
 def _workers(cursor: Any) -> Iterator[Finding]:

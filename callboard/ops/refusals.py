@@ -5,18 +5,13 @@ from __future__ import annotations
 import psycopg2
 from psycopg2 import errors
 
+from callboard.db.grants import refusal
+
 #: SQL state classes and states, the narrowest first; {said} is Postgres's own first line.
 _SENTENCES: tuple[tuple[tuple[type[psycopg2.Error], ...], str], ...] = (
     (
         (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction, errors.InvalidSchemaName),
         "The database lacks a part of Callboard's schema ({said}). Run: callboard db upgrade",
-    ),
-    (
-        (errors.InsufficientPrivilege,),
-        (
-            "The database's user may not do this ({said}). Grant it what the schema's owner may, or set DATABASE_URL "
-            "to a user that may."
-        ),
     ),
     (
         (errors.ReadOnlySqlTransaction,),
@@ -46,5 +41,7 @@ _OTHER = "Postgres refused this ({said}). Look at the whole of the database with
 def refusal_text(error: psycopg2.Error) -> str:
     """Say what Postgres refused, why, and what helps; the transaction was rolled back."""
     said = (error.diag.message_primary or str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, errors.InsufficientPrivilege):
+        return refusal("api", said)
     sentence = next((text for kinds, text in _SENTENCES if isinstance(error, kinds)), _OTHER)
     return sentence.format(said=said)

@@ -30,7 +30,7 @@ def test_without_a_schema_every_command_says_how_to_make_it(shell, embedded_serv
 def test_a_user_without_rights_is_told_so(shell, db, database_url, *, command):
     db("DROP ROLE IF EXISTS guest")
     db("CREATE ROLE guest LOGIN")
-    refused(shell.run_callboard(*command, DATABASE_URL=f"{database_url}&user=guest"), "may not do this")
+    refused(shell.run_callboard(*command, DATABASE_URL=f"{database_url}&user=guest"), "lacks a grant")
 
 
 def test_a_database_that_takes_no_changes_is_told(shell, database_url):

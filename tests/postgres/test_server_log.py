@@ -65,7 +65,11 @@ def logged(server):
     """Return what the server has logged since the test began."""
     path = server.data_dir / "server.log"
     start = path.stat().st_size
-    return lambda: path.read_bytes()[start:].decode()
+
+    def look():
+        return path.read_bytes()[start:].decode()
+
+    return look
 
 
 def message(**options):

@@ -52,7 +52,7 @@ def test_a_database_with_workers_for_every_queue_is_well(url, execute, durable):
     assert set(findings) == {
         "database", "durability", "transactions", "clock", "session", "doorbell", "schema", "autovacuum",
         "connections", "workers",
-        "sequences",
+        "sequences", "grants",
     }  # fmt: skip
 
 
