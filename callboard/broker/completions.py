@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections import deque
@@ -15,8 +14,8 @@ import psycopg2
 from callboard.broker.outage import Outage
 from callboard.broker.running import set_current_delivery
 from callboard.broker.verdict import AttemptError, DeadReason, Outcome, Verdict, one_of_each_lease
-from callboard.broker.verdict_parameters import fence
-from callboard.broker.verdict_writing import outcomes_of, write_verdicts
+from callboard.broker.verdict_parameters import fence, without_nul
+from callboard.broker.verdict_writing import RowLocked, outcomes_of, write_verdicts
 from callboard.db import CALL_TIMEOUT_S, RECONNECT_ERRORS, connect, deadline, sql
 from callboard.errors import BrokerUnavailable, CallboardError
 from callboard.log import get_logger
@@ -42,6 +41,9 @@ CROWD = 8
 #: How long the first of them waits at the most, s; and with how many none does.
 LINGER_S = 0.01
 LINGER_MAX = 250
+#: Wait before a row is tried again that somebody has locked, s; the verdicts of others wait for it, too.
+LOCKED_WAIT_S = 0.1
+
 #: Refusals of everything rather than of one verdict: a standby after a failover, a full disk that the provider made
 #: read-only, a missing grant, a schema that is being restored. They pass, and are waited for.
 UNFIT_DATABASE = (
@@ -50,9 +52,6 @@ UNFIT_DATABASE = (
     psycopg2.errors.UndefinedTable,
     psycopg2.errors.InvalidSchemaName,
 )
-
-#: A NUL in JSON text: its escape behind an even number of backslashes.
-_UNSTORABLE = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 Listener = Callable[[Sequence[tuple[Verdict, Outcome]]], None]
 
@@ -179,7 +178,7 @@ class Completions:
         while batch:
             try:
                 written = self._write(batch)
-            except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected, BrokerUnavailable):
+            except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected, RowLocked, BrokerUnavailable):
                 # The last one is a next stage whose dedupe key an open transaction holds.
                 self._write_around_a_lock(batch)
                 return
@@ -217,7 +216,7 @@ class Completions:
         if verdict.message is not None:
             # Options that Postgres cannot hold, such as a traceback with a NUL. Dramatiq's own Retries counts in them,
             # so they are kept without it; where that does not help, the stored message is kept instead.
-            kept = _UNSTORABLE.sub(r"\1", verdict.message)
+            kept = without_nul(verdict.message)
             return [verdict._replace(message=kept if kept != verdict.message else None, error=verdict.error or failure)]
         if verdict.reason != DeadReason.INVALID:
             # A wait or a text that Postgres cannot hold: kept for a person to see, with what could not be written.
@@ -233,6 +232,8 @@ class Completions:
                 self._write_until_done([verdict])
             return
         log.warning("row is locked by somebody; its verdict waits", message_id=batch[0].message_id)
+        # A row that is skipped takes no time to be found locked, as one that is waited for does.
+        time.sleep(LOCKED_WAIT_S)
         with self._changed:
             self._waiting.append(batch[0])
             # The caller counts it as written, and it is owed still.

@@ -21,7 +21,7 @@ from callboard.broker.delivery import Delivery, verdict_of_no_message
 from callboard.broker.intake import CHANNEL
 from callboard.broker.liveness import Liveness
 from callboard.broker.verdict import DeadReason, Decision, Outcome, Verdict
-from callboard.broker.verdict_writing import write_verdicts
+from callboard.broker.verdict_writing import RowLocked, write_verdicts
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, schema
 from callboard.errors import DatabaseUnavailable
 from callboard.log import get_logger
@@ -33,6 +33,8 @@ log = get_logger(__name__)
 
 #: Longest wait between two looks; without LISTEN, and for what a ring misses, s.
 LOOK_S = 1.0
+#: Wait before a row is tried again that somebody has locked, s.
+LOCKED_WAIT_S = 0.05
 
 
 class StandaloneConsumer(Consumer):
@@ -161,8 +163,16 @@ class StandaloneConsumer(Consumer):
         self._held.pop(message.lease_id, None)
 
     def _write(self, verdict: Verdict) -> None:
-        with self._broker.pool.cursor() as cursor:
-            held = write_verdicts(cursor, [verdict], self._worker_id)
+        until = time.monotonic() + CALL_TIMEOUT_S
+        while True:
+            try:
+                with self._broker.pool.cursor() as cursor:
+                    held = write_verdicts(cursor, [verdict], self._worker_id)
+                break
+            except RowLocked:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(LOCKED_WAIT_S)
         outcome = held.get(verdict.lease_id, Outcome.LOST)
         if outcome is Outcome.LOST:
             log.warning("late verdict ignored, lease was lost", message_id=verdict.message_id, verdict=verdict.outcome)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from callboard.broker.outgoing import TIME_MS_MAX, pg_array
 from callboard.broker.verdict import Outcome, Verdict
+
+#: A NUL in JSON text: its escape behind an even number of backslashes.
+_UNSTORABLE = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 def fence(verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -27,7 +31,7 @@ def parameters_of(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     return parameters | {
         "outcomes": pg_array(v.outcome.value for v in verdicts),
         "waits_s": pg_array(str(min(v.wait_s, TIME_MS_MAX / 1000)) for v in verdicts),
-        "messages": pg_array(v.message for v in verdicts),
+        "messages": pg_array(v.message and without_nul(v.message) for v in verdicts),
         "reasons": pg_array(v.reason for v in verdicts),
         "retries": pg_array(None if v.retries is None else str(v.retries) for v in verdicts),
         "error_classes": pg_array(error and error.error_class for error in errors),
@@ -36,3 +40,11 @@ def parameters_of(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "fingerprints": pg_array(cause and cause.fingerprint for cause in causes),
         "places": pg_array(cause and cause.place for cause in causes),
     }
+
+
+def without_nul(message: str) -> str:
+    """Return a message without what Postgres cannot hold, such as the NUL of a traceback in its options.
+
+    Before it is sent: Postgres would write the message that it refuses into its log.
+    """
+    return _UNSTORABLE.sub(r"\1", message) if "\\u0000" in message else message

@@ -7,9 +7,10 @@ from typing import Any
 
 from callboard.broker.effects import write_effects
 from callboard.broker.verdict import Outcome, Verdict
-from callboard.broker.verdict_parameters import parameters_of
+from callboard.broker.verdict_parameters import fence, parameters_of
 from callboard.db import sql
 from callboard.db.prepared import Prepared
+from callboard.errors import TemporaryError
 
 _STATEMENTS = {
     Outcome.DONE: "queue/end_done",
@@ -26,6 +27,10 @@ END_DONE = Prepared(
 )
 
 
+class RowLocked(TemporaryError):
+    """Another transaction has locked the row of a message that is to end; nothing of these verdicts is written."""
+
+
 def write_verdicts(
     cursor: Any, verdicts: Sequence[Verdict], worker_id: str, *, is_prepared: bool = False
 ) -> dict[int, Outcome]:
@@ -34,7 +39,7 @@ def write_verdicts(
     Returns the leases that still held, each with what became of its message: what was asked for, or DISCARDED where an
     operator had cancelled it.
 
-    is_prepared is for connections of our own, straight to Postgres.
+    is_prepared is for connections of our own, straight to Postgres. Raises: RowLocked.
     """
     held: dict[int, Outcome] = {}
     groups: dict[str, list[Verdict]] = {}
@@ -47,6 +52,11 @@ def write_verdicts(
         else:
             cursor.execute(sql(name), parameters)
         held |= outcomes_of(group, cursor.fetchall())
+    unheld = [verdict for verdict in verdicts if verdict.lease_id not in held and verdict.outcome is not Outcome.DONE]
+    if unheld:
+        cursor.execute(sql("queue/find_locked"), fence(unheld))
+        if cursor.fetchone() is not None:
+            raise RowLocked("Somebody has locked the row of a message that ended.")
     with_effects = [verdict for verdict in verdicts if verdict.has_effects and verdict.lease_id in held]
     if with_effects:
         write_effects(cursor, with_effects)

@@ -184,7 +184,8 @@ def test_a_verdict_whose_row_somebody_has_locked(outcome, completions, url, db, 
         assert not written()
     wait_until(written)
     assert [(each.lease_id, became) for each, became in written()] == [(lease_id, outcome)]
-    assert SECRET not in logged() and message_id not in logged().replace("message_id", "")
+    # Of a success the ids are said, which are nobody's secret.
+    assert SECRET not in logged()
 
 
 def test_a_verdict_with_a_text_that_postgres_cannot_hold(completions, db, logged):

@@ -1,6 +1,7 @@
 -- Move messages that will not be tried again to the dead letters, with their reason and last error.
 -- A letter of the same id is replaced, and so is an attempt: somebody sent a dead message's id once more.
--- Fenced like end_done. Returns the leases that still held.
+-- Fenced like end_done. A row that somebody else has locked is left out, as in end_requeue. Returns the leases that still
+-- held.
 WITH verdict AS (
     SELECT * FROM unnest(
         %(message_ids)s::uuid[], %(lease_ids)s::bigint[], %(started_at)s::timestamptz[], %(reasons)s::text[],
@@ -8,8 +9,13 @@ WITH verdict AS (
         %(fingerprints)s::text[], %(places)s::text[])
         AS v (message_id, lease_id, started_at, reason, retries, error_class, error_message, traceback,
             fingerprint, error_place)
+), held AS MATERIALIZED (
+    SELECT verdict.*
+    FROM verdict
+    JOIN dramatiq.queue ON queue.message_id = ANY (ARRAY[verdict.message_id]) AND queue.lease_id = verdict.lease_id
+    FOR UPDATE OF queue SKIP LOCKED
 ), ended AS (
-    DELETE FROM dramatiq.queue USING verdict
+    DELETE FROM dramatiq.queue USING held AS verdict
     WHERE queue.message_id = ANY (ARRAY[verdict.message_id]) AND queue.lease_id = verdict.lease_id
     RETURNING
         queue.message_id, queue.lease_id, queue.queue_name, queue.actor_name, queue.message, queue.priority, queue.attempt,

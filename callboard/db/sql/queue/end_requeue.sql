@@ -1,7 +1,8 @@
 -- Put messages back into their queues: after a failure (retry), to run later (postponed) or unstarted (released). What an
 -- operator cancelled while it ran goes to the history instead, whichever of these it was.
--- A release is not an attempt. An attempt replaces one of the same number from before its id was sent anew. Fenced like end_done. held locks first, so that a cancellation that comes at the same
--- moment is seen: no row of another table would be.
+-- A release is not an attempt. An attempt replaces one of the same number from before its id was sent anew. Fenced like
+-- end_done. held locks first, so that a cancellation that comes at the same moment is seen: no row of another table would
+-- be. A row that somebody else has locked is left out (find_locked): an error would write these texts into Postgres's log.
 -- Returns the leases that still held, and whether each message was discarded.
 WITH verdict AS (
     SELECT * FROM unnest(
@@ -14,7 +15,7 @@ WITH verdict AS (
     SELECT verdict.*, verdict.outcome = 'discarded' OR queue.cancel_asked_at IS NOT NULL AS is_discarded
     FROM verdict
     JOIN dramatiq.queue ON queue.message_id = ANY (ARRAY[verdict.message_id]) AND queue.lease_id = verdict.lease_id
-    FOR UPDATE OF queue
+    FOR UPDATE OF queue SKIP LOCKED
 ), requeued AS (
     UPDATE dramatiq.queue SET
         state = 'queued',
