@@ -75,8 +75,8 @@ def grants(
         raise InvalidRequest("Whom for? Name roles: callboard db grants --producer shop --worker jobs --api web")
     for role, names in wanted.items():
         for name in names or ():
-            if not name or "\0" in name:
-                raise InvalidRequest(f"{name!r} is no name of a role.")
+            if not name or not name.isprintable():
+                raise InvalidRequest(f"{name!r} is no name of a role: it is empty or holds control characters.")
             quoted = '"' + name.replace('"', '""') + '"'
-            print(f"-- {role}: {name!r}")
-            print("\n".join(grants_for(role, quoted)))
+            say(f"-- {role}: {name}")
+            say_lines("\n".join(grants_for(role, quoted)))

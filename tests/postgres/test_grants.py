@@ -21,12 +21,15 @@ from callboard.errors import MissingGrant
 from callboard.ops.dead_filter import matching
 from callboard.ops.doctor import examine_database
 from callboard.ops.findings import State
+from callboard.ops.retention import Days, purge_expired
+from callboard.ops.throughput import roll_up
 from tests.conftest import wait_until
 from tests.postgres.broker.conftest import make_broker, running_worker
 from tests.postgres.broker.fake_workers import opened
 from tests.postgres.ops.rows import Rows
 from tests.postgres.statement_rights import Right, rights_of
 
+DAYS = Days(history=30, dead_letters=30, emails=30, reports=30, payment_events=30, idempotency_keys=30)
 SENDS = {"queue/enqueue", "queue/enqueue_new", "queue/enqueue_keyed", "queue/enqueue_many", "queue/find_places"}
 LOOKS = {
     f"ops/{name}"
@@ -249,14 +252,11 @@ def test_a_worker_works_retries_and_buries(broker_of, roles, db):
 
 
 def test_a_worker_purges_under_its_grants(roles, db):
-    from callboard.ops.retention import purge_expired
-    from callboard.ops.throughput import roll_up
-
     rows = Rows(db)
     rows.history(400)
     rows.attempt(400, rows.dead(400))
     pool = Pool(roles.url_of("worker"))
-    purged = purge_expired(pool, history_days=30, dead_letter_days=30, time_s=60)
+    purged = purge_expired(pool, DAYS, remove_files=lambda _: None, time_s=60)
     roll_up(pool, time_s=60)
     pool.close()
     assert purged.is_finished and (purged.counts["message_history"], purged.counts["dead_letters"]) == (1, 1)
@@ -266,7 +266,7 @@ def test_a_worker_purges_under_its_grants(roles, db):
     ("revoked", "event"),
     [
         ("UPDATE ON callboard.attempts", "database refuses verdicts; they wait"),
-        ("INSERT ON callboard.message_history", "database refuses verdicts; they wait"),
+        ("INSERT ON callboard.message_history", "claims are refused by the database"),
         ("SELECT ON callboard.queue_controls", "claims are refused by the database"),
         ("USAGE ON SEQUENCE callboard.lease_id_seq", "claims are refused by the database"),
         ("INSERT ON callboard.workers", "liveness was refused by the database"),

@@ -30,6 +30,9 @@ SEQUENCES = {
 }
 
 
+DAYS = retention.Days(history=30, dead_letters=90, emails=90, reports=90, payment_events=90, idempotency_keys=90)
+
+
 @pytest.fixture
 def db(each_database_url):
     with opened(each_database_url) as query:
@@ -85,7 +88,7 @@ def test_what_is_old_is_deleted_although_all_tables_are_published(published_url)
     with opened(published_url) as query:
         fill_with_old_rows(query, 400)
         pool = Pool(published_url)
-        purged = retention.purge_expired(pool, history_days=30, dead_letter_days=90, time_s=60)
+        purged = retention.purge_expired(pool, DAYS, remove_files=lambda _: None, time_s=60)
         pool.close()
         assert purged.is_finished and not purged.refusals
         assert set(counts(query).values()) == {0}
@@ -117,7 +120,7 @@ def broken_history(each_database_url):
 
 def test_a_table_that_refuses_keeps_no_other_from_its_turn_and_is_reported(broken_history, each_database_url):
     pool = Pool(each_database_url)
-    purged = retention.purge_expired(pool, history_days=30, dead_letter_days=90, time_s=60)
+    purged = retention.purge_expired(pool, DAYS, remove_files=lambda _: None, time_s=60)
     pool.close()
     assert list(purged.refusals) == ["dead_letters"] and "no replica identity" in purged.refusals["dead_letters"]
     assert not purged.is_finished
