@@ -1,4 +1,4 @@
-"""Commands on a database that somebody else owns: sentences, exit codes, and grants that are SQL as they are printed."""
+"""Commands on a database that somebody else owns: sentences, exit codes, and grants that Postgres takes as printed."""
 
 from __future__ import annotations
 
