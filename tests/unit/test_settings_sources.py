@@ -123,7 +123,7 @@ def test_no_twin_is_a_variable_of_the_service_itself():
     import callboard.app
 
     own = {value for name, value in vars(callboard.app).items() if name.endswith("_VARIABLE")}
-    assert len(own) == 4
+    assert len(own) == 5
     assert not own & {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
 
 
