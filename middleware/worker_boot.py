@@ -151,4 +151,5 @@ def worker_health(broker: Broker, worker: Worker) -> dict[str, str | None]:
     if missing:
         # An exception that Dramatiq throws into a thread can end it outside of any message.
         dead = dead or f"{missing} of {worker.worker_threads} worker threads have ended"
-    return {"dead": dead, "unready": dead or (None if side.liveness.may_claim else "the database is away")}
+    away = None if side.liveness.may_claim else "the database is away"
+    return {"dead": dead, "unready": dead or away or side.failing()}

@@ -131,7 +131,9 @@ class PostgresBroker(HookedBroker):
         if delivery is not None and not (delivery.broker is self and delivery.is_decidable):
             delivery = None
         if delivery is not None and delivery.message_id == message.message_id:
-            retries = message.options.get("retries", delivery.retries + 1)
+            retries = message.options.get("retries")
+            if type(retries) is not int:  # None was counted, or a row written by hand holds anything.
+                retries = delivery.retries + 1
             delivery.decision = Decision(Outcome.RETRY, wait_s=(delay or 0) / 1000, retries=retries)
             return message
         try:

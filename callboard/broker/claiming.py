@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from callboard.broker.delivery import Claim
 from callboard.broker.liveness import DUTY_OVERDUE_S
+from callboard.broker.singly import claim_singly, is_of_a_row, take_back_singly
+from callboard.broker.verdict import Verdict
 from callboard.db import CALL_TIMEOUT_S, deadline, sql
 from callboard.db.prepared import Prepared
+from callboard.db.values import is_of_a_value, said
+from callboard.log import get_logger
+
+log = get_logger(__name__)
 
 #: How often a claim looks at everything again, for commits that came late, s.
 FULL_LOOK_INTERVAL_S = 1.0
@@ -27,6 +33,10 @@ LOOK_AT_EVERYTHING = "all"
 LATE_COMMIT_S = 0.1
 #: A level that ran empty is looked at from this long before on, s.
 EMPTY_LEVEL_S = 5.0
+#: A claim of a broken connection may still commit so long after, s.
+RECLAIM_AGE_S = 10.0
+#: No bound lies before it; Python's own end is near a moment that was written by hand.
+EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 #: Queues and priorities that a process remembers; services have a handful.
 LEVELS_MAX = 64
 
@@ -63,15 +73,25 @@ class Claimed(NamedTuple):
     has_suspects: bool
     #: Everything was looked at, also what became ready behind the bounds: a late commit, a rescued message.
     was_full_look: bool
+    #: Dead letters that were made of messages which cannot be claimed.
+    buried: Sequence[Verdict] = ()
 
 
 class Claimer:
     """Runs sql/queue/claim.sql for one worker process."""
 
     def __init__(
-        self, worker_id: str, queue_names: Iterable[str], *, is_prepared: bool, is_strict: bool = False
+        self,
+        worker_id: str,
+        queue_names: Iterable[str],
+        *,
+        is_prepared: bool,
+        is_strict: bool = False,
+        lease_ids: Callable[[], list[int]] = list,
     ) -> None:
         self._worker_id = worker_id
+        #: Returns the leases that are known here.
+        self._lease_ids = lease_ids
         #: In order of their turn: the queue that was served last stands last; in strict order, as they were named.
         self.queue_names = deque(queue_names)
         self._is_prepared = is_prepared
@@ -85,6 +105,7 @@ class Claimer:
         self._full_look_wait_s = FULL_LOOK_INTERVAL_S
         #: What the last look took that was not a full one: a slow network is no reason to look less.
         self._bounded_look_s = float("inf")
+        self._is_singly = False
         self._statement = Prepared("callboard_claim", sql("queue/claim"), _TYPES)
 
     def claim(self, connection: Any, limit: int) -> Claimed:
@@ -99,7 +120,13 @@ class Claimer:
         # Ceiling: the slots are shared out among the queues that can fill them. One of the others that has filled up
         # meanwhile comes first and may take all of this claim, and shares from the next one on.
         per_queue = limit if self._is_strict else -(-limit // max(len(self._deep), 1))
-        rows = self._execute(connection, limit, per_queue)
+        try:
+            rows = self._execute(connection, limit, per_queue)
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+            return self._claim_singly(connection, limit, error)
+        self._is_singly = False
         self._take_time(time.monotonic() - began_clock, is_full_look=is_full_look)
         # The row without an id comes last.
         now, due_in_s, has_suspects, looked_at = rows.pop()[-4:]
@@ -114,6 +141,23 @@ class Claimer:
         # Also where one queue got less than its share because those before it had used up the rest.
         may_be_more = bool(claims) and (len(claims) >= limit or max(counts.values()) >= per_queue)
         return Claimed(claims, may_be_more, due_in_s, has_suspects, is_full_look)
+
+    def _claim_singly(self, connection: Any, limit: int, error: Exception) -> Claimed:
+        """Claim message by message, as one of them makes the claim fail, and bury that one."""
+        if not self._is_singly:
+            log.warning("claim failed by what a row holds; messages are claimed one by one", error=said(error))
+        self._is_singly = True
+        before: Sequence[Verdict] = ()
+        if getattr(error, "pgcode", None) is None:
+            # The claim was done, and its answer cannot be read.
+            before = self._reclaim_singly(connection, age_s=0)
+        claims, buried = claim_singly(connection, self._worker_id, self.queue_names, limit)
+        # Some of them may lie behind the bounds.
+        self.look_at_everything()
+        may_be_more = bool(claims or buried)
+        return Claimed(
+            sorted(claims, key=lambda claim: claim.order), may_be_more, None, False, False, [*before, *buried]
+        )
 
     def hear(self, rings: list[Any]) -> None:
         """Take note of the notifications that the next claim answers, and empty the list."""
@@ -132,16 +176,38 @@ class Claimer:
     def end_turn_alone(self, connection: Any) -> None:
         self._one(connection, sql("workers/end_turn_alone"))
 
-    def claim_alone(self, connection: Any) -> Claim | None:
+    def claim_alone(self, connection: Any) -> Claimed:
         """Claim one message that lost two workers, for a process that runs nothing else."""
-        row = self._one(connection, sql("queue/claim_alone"))
-        return None if row is None else Claim(*row)
+        try:
+            row = self._one(connection, sql("queue/claim_alone"))
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+            log.warning("message that lost two workers cannot be claimed", error=said(error))
+            claims, buried = claim_singly(connection, self._worker_id, self.queue_names, 1, is_alone=True)
+            return Claimed(claims, bool(buried), None, has_suspects=True, was_full_look=False, buried=buried)
+        claims = [] if row is None else [Claim(*row)]
+        return Claimed(claims, may_be_more=False, due_in_s=None, has_suspects=bool(claims), was_full_look=False)
 
-    def reclaim(self, connection: Any, lease_ids: list[int]) -> None:
-        """Hand back what was claimed for this worker but never reached it."""
-        parameters = {"worker_id": self._worker_id, "lease_ids": lease_ids}
+    def reclaim(self, connection: Any) -> Sequence[Verdict]:
+        """Hand back what was claimed for this worker but never reached it; return what was buried instead."""
+        parameters = {"worker_id": self._worker_id, "lease_ids": self._lease_ids()}
+        try:
+            with deadline(connection, CALL_TIMEOUT_S), connection.cursor() as cursor:
+                cursor.execute(sql("workers/reclaim"), parameters)
+        except Exception as error:
+            if not is_of_a_value(error):
+                raise
+            log.warning("lost claims are handed back one by one", error=said(error))
+            return self._reclaim_singly(connection, RECLAIM_AGE_S)
+        return ()
+
+    def _reclaim_singly(self, connection: Any, age_s: float) -> Sequence[Verdict]:
+        parameters = {"worker_id": self._worker_id, "lease_ids": self._lease_ids(), "age_s": age_s}
         with deadline(connection, CALL_TIMEOUT_S), connection.cursor() as cursor:
-            cursor.execute(sql("workers/reclaim"), parameters)
+            cursor.execute(sql("workers/find_unknown"), parameters)
+            found = cursor.fetchall()
+        return take_back_singly(connection, found, is_attempt=False)
 
     def _one(self, connection: Any, statement: str) -> Any:
         parameters = {
@@ -186,7 +252,7 @@ class Claimer:
         # Claims come sorted, so the last of a queue and priority is its youngest.
         youngest = {(claim.queue_name, claim.priority): claim.available_at for claim in claims}
         for level, moment in youngest.items():
-            self._bounds[level] = moment - timedelta(seconds=LATE_COMMIT_S)
+            self._bounds[level] = max(moment, EARLIEST) - timedelta(seconds=LATE_COMMIT_S)
             self._levels.pop(level, None)
             self._levels[level] = None
         if not self._is_strict:

@@ -6,18 +6,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from itertools import accumulate, islice
 from typing import Any
 
 import psycopg2
 
+from callboard.broker.failing import Failing
 from callboard.broker.outage import Outage
 from callboard.broker.running import set_current_delivery
+from callboard.broker.singly import bury
 from callboard.broker.verdict import AttemptError, DeadReason, Outcome, Verdict, one_of_each_lease
 from callboard.broker.verdict_parameters import fence, without_nul
 from callboard.broker.verdict_writing import RowLocked, outcomes_of, write_verdicts
 from callboard.db import CALL_TIMEOUT_S, RECONNECT_ERRORS, connect, deadline, sql
-from callboard.errors import BrokerUnavailable, CallboardError
+from callboard.db.values import is_of_a_value, said
+from callboard.errors import BrokerUnavailable
 from callboard.log import get_logger
 
 log = get_logger(__name__)
@@ -53,6 +57,9 @@ UNFIT_DATABASE = (
     psycopg2.errors.InvalidSchemaName,
 )
 
+#: What is waited for, unless it is about a value.
+AWAY = (*RECONNECT_ERRORS, *UNFIT_DATABASE)
+
 Listener = Callable[[Sequence[tuple[Verdict, Outcome]]], None]
 
 
@@ -87,6 +94,7 @@ class Completions:
             denied="database refuses verdicts; they wait",
             denials=UNFIT_DATABASE,
         )
+        self.failing = Failing("verdicts")
         #: Leases whose verdicts were tried and not answered: the commit may have happened all the same.
         self._unanswered: set[int] = set()
         self._connection: Any = None
@@ -182,18 +190,20 @@ class Completions:
                 # The last one is a next stage whose dedupe key an open transaction holds.
                 self._write_around_a_lock(batch)
                 return
-            except (*RECONNECT_ERRORS, *UNFIT_DATABASE) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not end this thread
+                if is_of_a_value(error) or not isinstance(error, AWAY):
+                    batch = self._set_aside(batch, error)
+                    continue
                 pause_s = self._outage.note_loss(error, count=self._unwritten)
+                self.failing.begin(error)
                 self._unanswered.update(verdict.lease_id for verdict in batch)
                 self._drop_connection()
                 if self._is_closing:
                     return
                 time.sleep(pause_s)
                 continue
-            except (psycopg2.Error, CallboardError) as error:
-                batch = self._set_aside(batch, error)
-                continue
             self._outage.note_work()
+            self.failing.end()
             self._report(written)
             return
 
@@ -201,12 +211,14 @@ class Completions:
         """Keep one verdict that cannot be stored from holding up the others: that one gets another fate."""
         self._drop_connection()
         if len(batch) > 1:
-            for verdict in batch:
-                self._write_until_done([verdict])
+            # By halves: of a thousand, the one is found in ten steps.
+            middle = len(batch) // 2
+            self._write_until_done(batch[:middle])
+            self._write_until_done(batch[middle:])
             return []
         verdict = batch[0]
         log.error(
-            "verdict could not be stored", message_id=verdict.message_id, outcome=verdict.outcome, error=str(error)
+            "verdict could not be stored", message_id=verdict.message_id, outcome=verdict.outcome, error=said(error)
         )
         failure = AttemptError.of(error)
         if verdict.has_effects:
@@ -221,8 +233,20 @@ class Completions:
         if verdict.reason != DeadReason.INVALID:
             # A wait or a text that Postgres cannot hold: kept for a person to see, with what could not be written.
             return [verdict._replace(outcome=Outcome.DEAD, reason=DeadReason.INVALID, error=failure)]
-        # Not even that: the message stays running, is handed back as unknown to this process, and runs again.
+        self._bury(verdict, error)
         return []
+
+    def _bury(self, verdict: Verdict, error: Exception) -> None:
+        """Move a message whose end cannot be written out of the way, as it is; else it would run again for ever."""
+        try:
+            opened = connect(self._url(), application_name="callboard completions", autocommit=True)
+            with closing(opened):
+                buried = bury(opened, verdict.message_id, error, lease_id=verdict.lease_id)
+        except Exception as second:  # noqa: BLE001 - others wait; this one is handed back as unknown, and runs again
+            log.error("message could not be buried", message_id=verdict.message_id, error=said(second))  # noqa: TRY400 - said in one line
+            return
+        if buried is not None:
+            self._report([(buried, Outcome.DEAD)])
 
     def _write_around_a_lock(self, batch: list[Verdict]) -> None:
         """Write the verdicts of rows that nobody has locked, and leave the locked one for later."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from dramatiq import JSONEncoder, Message, get_encoder
-from dramatiq.errors import DecodeError
+from dramatiq import Message
 
 from callboard.broker.attempt import Attempt
+from callboard.broker.decoding import decoded
 from callboard.broker.interruption import Interruption
 from callboard.broker.verdict import AttemptError, DeadReason, Decision, Outcome, Verdict
+from callboard.db.row_limits import COUNT_MAX
 
 #: Wait before a failed message that no middleware decided about runs again, s.
 UNDECIDED_WAIT_S = 10.0
@@ -31,7 +31,8 @@ class Claim(NamedTuple):
 
     message_id: str
     queue_name: str
-    message: str
+    #: None where the row holds more than one may.
+    message: str | None
     priority: int
     available_at: datetime
     seq: int
@@ -79,7 +80,7 @@ class Delivery(Attempt):
     @classmethod
     def of(cls, claim: Claim) -> Delivery:
         """Make a delivery of what was claimed. Raises: DecodeError, TypeError when the row holds no message."""
-        message = _decoded(claim)
+        message = decoded(claim.message, claim.message_id, claim.queue_name)
         # Classes, which no JSON holds: whatever stands there ends Dramatiq's thread once the actor fails.
         message.options.pop("throws", None)
         return cls(message, claim)
@@ -212,7 +213,7 @@ class Delivery(Attempt):
             return Decision(Outcome.DEAD, reason=DeadReason.PERMANENT)
         if error is None:
             return DONE
-        return Decision(Outcome.RETRY, wait_s=UNDECIDED_WAIT_S, retries=self.retries + 1)
+        return Decision(Outcome.RETRY, wait_s=UNDECIDED_WAIT_S, retries=min(self.retries, COUNT_MAX - 1) + 1)
 
     def __lt__(self, other: Any) -> bool:
         return isinstance(other, Delivery) and self.order < other.order
@@ -232,29 +233,6 @@ def verdict_of_no_message(claim: Claim, error: Exception) -> Verdict:
         reason=DeadReason.INVALID,
         error=AttemptError.of(getattr(error, "error", error)),
     )
-
-
-def _decoded(claim: Claim) -> Message[Any]:
-    """Return the message of a row. Raises: DecodeError, TypeError."""
-    encoder = get_encoder()
-    try:
-        # As Dramatiq's own encoder does it, without turning the text into bytes and back.
-        is_plain = type(encoder) is JSONEncoder
-        fields = json.loads(claim.message) if is_plain else encoder.decode(claim.message.encode())
-        # The id and the queue that count are the row's: a message edited by hand may hold others.
-        message: Message[Any] = Message(**{**fields, "message_id": claim.message_id, "queue_name": claim.queue_name})
-    except Exception as error:
-        # Whatever it is (a RecursionError, anything of a custom encoder), it is this row's: its claim has others.
-        raise DecodeError("The row holds no message.", claim.message, error) from error
-    if not (
-        isinstance(message.actor_name, str)
-        # The message makes a tuple of anything, also of a text.
-        and isinstance(fields["args"], list | tuple)
-        and isinstance(message.kwargs, dict)
-        and isinstance(message.options, dict)
-    ):
-        raise TypeError("actor_name, args, kwargs or options have a wrong type")
-    return message
 
 
 def _encoded(message: Message[Any]) -> str | None:

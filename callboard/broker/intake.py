@@ -19,11 +19,13 @@ import psycopg2
 
 from callboard.broker.claiming import FULL_LOOK_INTERVAL_S, SESSION_SETTINGS, Claimed, Claimer
 from callboard.broker.errand import LOOK_INTERVAL_S, Errand, ErrandKind
+from callboard.broker.failing import Failing
 from callboard.broker.hearing import Hearing
-from callboard.broker.outage import Outage
+from callboard.broker.outage import RECONNECT_WAIT_S, Outage
 from callboard.broker.receiver import Receiver
 from callboard.broker.running import set_current_delivery
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, RECONNECT_ERRORS, connect, deadline
+from callboard.db.values import is_of_a_value, said
 from callboard.log import get_logger
 
 log = get_logger(__name__)
@@ -68,12 +70,15 @@ class Intake:
     ) -> None:
         self._url = url
         self._receiver = receiver
-        self._claimer = Claimer(worker_id, queue_names, is_prepared=listens, is_strict=is_strict)
+        self._claimer = Claimer(
+            worker_id, queue_names, is_prepared=listens, is_strict=is_strict, lease_ids=receiver.lease_ids
+        )
         self._poll_interval_s = poll_interval_s
         self._claim_max = claim_max
         self._listens = listens
         self.hearing = Hearing(worker_id, self.wake)
         self.errand = Errand(errand)
+        self.failing = Failing("claims")
         #: Queues declared after the start, until the thread takes them up.
         self._new_queue_names: deque[str] = deque()
         #: A message waits that must run alone; this process has the turn to run such.
@@ -139,12 +144,20 @@ class Intake:
                 pause_s = self._look_for_overdue(self._cycle())
                 if self._connection is not None:
                     self._outage.note_work()
+                    self.failing.end()
             except (*RECONNECT_ERRORS, psycopg2.Error) as error:
-                pause_s = self._outage.note_loss(error)
+                is_first = self.failing.begin(error)
+                if is_of_a_value(error):
+                    if is_first:
+                        log.warning("claims fail", error=said(error))
+                    pause_s = RECONNECT_WAIT_S
+                else:
+                    pause_s = self._outage.note_loss(error)
                 self._disconnect()
-            except Exception:
+            except Exception as error:
                 # A fault of ours must not end the claiming of this process in silence.
-                log.exception("intake failed and starts anew")
+                if self.failing.begin(error):
+                    log.exception("intake failed and starts anew")
                 self._disconnect()
                 pause_s = FAULT_WAIT_S
             self._sleep(pause_s)
@@ -172,7 +185,7 @@ class Intake:
         is_watched = time.monotonic() - self._connected_clock < RECLAIM_WATCH_S
         interval_s = RECLAIM_INTERVAL_S if is_watched else RECLAIM_IDLE_INTERVAL_S
         if time.monotonic() - self._reclaim_clock > interval_s:
-            self._claimer.reclaim(self._connection, self._receiver.lease_ids())
+            self._receiver.note_buried(self._claimer.reclaim(self._connection))
             self._reclaim_clock = time.monotonic()
         free = self._receiver.free_slots()
         if free <= 0:
@@ -182,6 +195,7 @@ class Intake:
             return self._look_for_the_end()
         was_idle, began_clock = self._receiver.is_idle(), time.monotonic()
         found = self._claimer.claim(self._connection, self.errand.room(min(free, self._claim_max or CLAIM_MAX)))
+        self._receiver.note_buried(found.buried)
         self._receiver.receive(found.claims)
         self._may_wait = self._may_wait or bool(found.claims)
         self._sees_suspects = found.has_suspects
@@ -241,10 +255,12 @@ class Intake:
         no neighbour along.
         """
         if self._receiver.is_idle():
-            claim = None if self.errand.is_used_up else self._claimer.claim_alone(self._connection)
-            self._runs_suspect = claim is not None
-            if claim is not None:
-                self._receiver.receive([claim])
+            found = None if self.errand.is_used_up else self._claimer.claim_alone(self._connection)
+            self._runs_suspect = found is not None and bool(found.claims)
+            if found is not None:
+                self._receiver.note_buried(found.buried)
+            if found is not None and found.claims:
+                self._receiver.receive(found.claims)
                 self.errand.note_look(time.monotonic(), claimed=1, was_idle=True, found_nothing=False)
                 self._may_wait = True
                 return CONTENTION_WAIT_S
@@ -261,7 +277,10 @@ class Intake:
         if self._connection is not None:
             return
         self._connection = connect(
-            self._url(), application_name="callboard intake", autocommit=True, settings=SESSION_SETTINGS
+            self._url(),
+            application_name="callboard intake",
+            autocommit=True,
+            settings=SESSION_SETTINGS,
         )
         self._connected_clock = time.monotonic()
         # What rang meanwhile was not heard.

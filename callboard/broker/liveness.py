@@ -22,11 +22,14 @@ from callboard import __version__
 from callboard.broker.expiry import Expiry
 from callboard.broker.hearing import Hearing
 from callboard.broker.memory import resident_bytes
-from callboard.broker.outage import Outage
+from callboard.broker.outage import RECONNECT_WAIT_S, Outage
 from callboard.broker.running import set_current_delivery
 from callboard.broker.schedules import Schedule
 from callboard.broker.scheduling import TICK_MIN_S, Clock, SendListener
+from callboard.broker.singly import SINGLY_MAX, take_back_singly
+from callboard.broker.verdict import Verdict
 from callboard.db import CALL_TIMEOUT_S, RECONNECT_ERRORS, connect, deadline, schema, sql
+from callboard.db.values import is_of_a_value, said
 from callboard.errors import DatabaseUnavailable, SchemaOutdated
 from callboard.log import get_logger
 
@@ -64,7 +67,8 @@ class Liveness:
     on_registered() is called when new messages may start, also after a pause of that.
     on_rescue(queue_name, actor_name, outcome, cause) is called on the leader for each message taken back;
     on_forgotten() when this process finds that it was taken for dead; on_cancelled(message_ids) at each beat while an
-    operator asks messages of this process to stop. schedules are what this process declares; on_send tells of each
+    operator asks messages of this process to stop; on_buried(verdicts) for messages that cannot be taken back, which
+    the leader made dead letters. schedules are what this process declares; on_send tells of each
     message that the leader sends for one (scheduling.py).
     """
 
@@ -81,6 +85,7 @@ class Liveness:
         has_lock: bool = True,
         on_registered: Callable[[], None] = lambda: None,
         on_cancelled: Callable[[Sequence[str]], None] = lambda _message_ids: None,
+        on_buried: Callable[[Sequence[Verdict]], None] = lambda _buried: None,
         hearing: Hearing | None = None,
         schedules: Sequence[Schedule] = (),
         on_send: SendListener = lambda _moment, _message: None,
@@ -96,6 +101,7 @@ class Liveness:
         self._session_pid = 0
         self._on_registered = on_registered
         self._on_cancelled = on_cancelled
+        self._on_buried = on_buried
         self._hearing = hearing
         self._expiry = Expiry(self._execute)
         self._clock = Clock(self._execute, schedules, on_send)
@@ -166,13 +172,18 @@ class Liveness:
                 log.warning("worker waits for the schema", error=str(error))
                 self._disconnect()
                 pause_s = CALL_TIMEOUT_S
-            except (*RECONNECT_ERRORS, psycopg2.Error) as error:
-                pause_s = self._outage.note_loss(error)
+            except Exception as error:
+                if is_of_a_value(error) or not isinstance(error, (*RECONNECT_ERRORS, psycopg2.Error)):
+                    # A fault of ours, or a row that no look at it gets around: not the end of this thread.
+                    log.exception("liveness failed and starts anew")
+                    pause_s = RECONNECT_WAIT_S
+                else:
+                    pause_s = self._outage.note_loss(error)
                 self._disconnect()
             self._stopping.wait(pause_s)
 
     def _connect(self) -> None:
-        self._connection = connect(self._url(), application_name="callboard liveness", autocommit=True)
+        self._connection = connect(self._url(), application_name="callboard liveness", autocommit=True, reads_all=True)
         self._connected_at = time.monotonic()
         # Where the session is a pooler's, anybody may end it, and the lock with it, while this process lives.
         self._relies_on_lock = self._may_rely_on_lock and self._connection.keeps_session
@@ -268,7 +279,15 @@ class Liveness:
 
     def _rescue(self) -> None:
         parameters = {"beat_overdue_s": BEAT_OVERDUE_S, "max_lost_workers": MAX_LOST_WORKERS}
-        rows = self._execute("workers/rescue", parameters, RESCUE_SETTINGS)
+        try:
+            rows = self._execute("workers/rescue", parameters, RESCUE_SETTINGS)
+        except Exception as error:
+            if not is_of_a_value(error):
+                raise
+            log.warning("messages are rescued one by one, as one of them makes the rescue fail", error=said(error))
+            found = self._execute("workers/find_lost", {"limit": SINGLY_MAX})
+            self._on_buried(take_back_singly(self._connection, found, is_attempt=True))
+            return
         for queue_name, actor_name, outcome, cause, _ in rows:
             log.warning("message rescued", queue=queue_name, actor=actor_name, outcome=outcome, cause=cause)
             self._on_rescue(queue_name, actor_name or "unknown", outcome, cause)

@@ -15,14 +15,18 @@ from callboard.broker.options import wrong_span
 from callboard.db import sql
 from callboard.db.grants import refusal
 from callboard.db.prepared import Prepared
+from callboard.db.row_limits import (
+    DEDUPE_KEY_MAX,
+    LEVELS_MAX,
+    MESSAGE_BYTES_MAX,
+    NAME_BYTES_MAX,
+    is_too_deep,
+    may_be_too_deep,
+)
 from callboard.errors import BrokerUnavailable, CallboardError, InvalidMessage, MissingGrant
 
-#: Largest message that is stored, bytes of JSON.
-MESSAGE_BYTES_MAX = 256 * 1024
 #: Longest time that anything may be delayed, wait or live, ms: ten years; Postgres knows no moments far beyond.
 TIME_MS_MAX = 10 * 365 * 86_400_000
-#: Longest dedupe key, characters.
-DEDUPE_KEY_MAX = 255
 #: How long a message waits for an open transaction that holds its dedupe key, s.
 DEDUPE_WAIT_S = 2
 #: How often the holder of a dedupe key is looked for while it changes hands.
@@ -31,6 +35,8 @@ DEDUPE_LOOKS = 20
 LOCK_NOT_AVAILABLE = "55P03"
 #: SQLSTATE of a grant that the role lacks.
 INSUFFICIENT_PRIVILEGE = "42501"
+#: SQLSTATE of a row that breaks a limit of its table; the name of the limit says which.
+CHECK_VIOLATION = "23514"
 
 
 def _make_encode() -> Callable[[Any], str]:
@@ -104,6 +110,11 @@ class OutgoingRow(NamedTuple):
         if delay_ms and not delay_ms <= TIME_MS_MAX:
             raise _invalid(message, f"has a delay of {delay_ms!r} ms. Give at most {TIME_MS_MAX}: ten years.")
         queue_name = message.queue_name
+        for name, value in (("queue_name", queue_name), ("actor_name", message.actor_name)):
+            if 4 * len(value) > NAME_BYTES_MAX and len(value.encode("utf-8", "replace")) > NAME_BYTES_MAX:
+                raise _invalid(
+                    message, f"has a {name} of {len(value)} characters. Give at most {NAME_BYTES_MAX} bytes."
+                )
         for name, value in (("queue_name", queue_name), ("dedupe_key", dedupe_key or "")):
             if not value.isprintable() and not _is_storable(value):
                 raise _invalid(message, f"has {name} {value!r}, which holds a NUL or half a surrogate pair.")
@@ -129,12 +140,17 @@ def _text_of(message: Message[Any]) -> str:
         else:
             text = message.encode().decode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
+        # On one Python what is too deep ends here, on another one below.
+        if isinstance(error, RecursionError) and is_too_deep([message.args, message.kwargs, message.options]):
+            raise _too_deep(message) from error
         raise _invalid(message, f"is no JSON: {error}. Pass numbers, strings, lists and dicts.") from error
     size_bytes = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
     if size_bytes > MESSAGE_BYTES_MAX:
         raise _invalid(
             message, f"has {size_bytes} bytes, the limit is {MESSAGE_BYTES_MAX}. Store the data and send its id."
         )
+    if may_be_too_deep(text) and is_too_deep([message.args, message.kwargs, message.options]):
+        raise _too_deep(message)
     # Only a text with one of these escapes can hold what Postgres refuses; most of those that do are emoji.
     if ("\\u0000" in text or "\\ud" in text or not text.isascii()) and not _is_storable(json.loads(text)):
         raise _invalid(message, "cannot be stored: a text in it holds a NUL or half a surrogate pair. Remove it.")
@@ -157,7 +173,13 @@ def _is_storable(value: Any) -> bool:
 
 
 def _invalid(message: Message[Any], what: str) -> InvalidMessage:
-    return InvalidMessage(f"Message {message.message_id} for actor {message.actor_name!r} {what}")
+    return InvalidMessage(f"Message {message.message_id} for actor {message.actor_name[:60]!r} {what}")
+
+
+def _too_deep(message: Message[Any]) -> InvalidMessage:
+    return _invalid(
+        message, f"is no JSON that is stored: it nests deeper than {LEVELS_MAX} levels. Store the data and send its id."
+    )
 
 
 def insert_row(
@@ -257,7 +279,7 @@ def refusals(name: str, dedupe_key: str | None) -> Iterator[None]:
             raise MissingGrant(f"{name} was not stored. {refusal('producer', str(error))}") from error
         if code == LOCK_NOT_AVAILABLE:
             raise _held(name, dedupe_key) from error
-        if code[:2] == "22" or code == "54000" or (not code and isinstance(error, ValueError)):
+        if code[:2] == "22" or code in (CHECK_VIOLATION, "54000") or (not code and isinstance(error, ValueError)):
             raise InvalidMessage(f"{name} cannot be stored: {str(error).strip()}") from error
         raise
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from callboard.broker.delivery import Claim
+from callboard.broker.verdict import Verdict
 
 
 class Receiver(Protocol):
@@ -31,3 +32,6 @@ class Receiver(Protocol):
 
     def receive(self, claims: Iterable[Claim]) -> None:
         """Take over claimed messages."""
+
+    def note_buried(self, buried: Sequence[Verdict]) -> None:
+        """Tell of messages that became dead letters because they could not be claimed."""

@@ -91,7 +91,8 @@ class Clock:
             for own in {own.name: own for own in self._declared}.values()
         ]
         parameters = {"schedules": json.dumps(rows), "worker_id": worker_id, "declared_at": self._declared_at}
-        for (name,) in self._execute("schedules/register", parameters, ""):
+        # One that cannot be stored is said, and keeps this process from nothing else.
+        for (name,) in self._attempt("", lambda: self._execute("schedules/register", parameters, "")) or ():
             log.info("schedule was declared", schedule=name)
         self._look_clock = float("-inf")
 
@@ -106,18 +107,19 @@ class Clock:
             self._look_clock = clock + LOOK_INTERVAL_S
             return
         now, earliest = rows[0][:2]
-        due = [_due(row[2:]) for row in rows if row[2] is not None]
+        due = [row[2:] for row in rows if row[2] is not None]
         wait_s = LOOK_INTERVAL_S if earliest is None else (earliest - now).total_seconds()
         self._look_clock = time.monotonic() + min(wait_s, LOOK_INTERVAL_S)
         for each in due:
-            is_left = self._attempt(each.schedule.name, partial(self._send, each, now))
+            is_left = self._attempt(each[0], partial(self._send, each, now))
             if is_left or (is_left is not None and len(due) == DUE_MAX):
                 self._look_clock = float("-inf")
 
-    def _send(self, due: Due, now: datetime) -> bool:
+    def _send(self, row: Sequence[Any], now: datetime) -> bool:
         """Send a schedule's slots up to now; return whether some are left for the next look."""
         from callboard.broker.cron import CATCH_UP_MAX, Cron, slots_to_send
 
+        due = _due(row)
         own, cron = due.schedule, Cron.of(due.schedule.cron, due.schedule.timezone)
         slots, is_cut = slots_to_send(cron, own.catch_up, due.next_at, now)
         if is_cut:
@@ -187,5 +189,7 @@ class Clock:
 def _due(row: Sequence[Any]) -> Due:
     name, actor, queue, priority, kwargs, dedupe_key, cron, timezone, catch_up, next_at, changed_at = row
     return Due(
-        Schedule(name, actor, queue, priority, cron, timezone, kwargs, catch_up, dedupe_key), next_at, changed_at
+        Schedule(name, actor, queue, priority, cron, timezone, json.loads(kwargs), catch_up, dedupe_key),
+        next_at,
+        changed_at,
     )

@@ -53,7 +53,7 @@ class StandaloneConsumer(Consumer):
         self._worker_id = str(uuid.uuid4())
         self._claimed: deque[Delivery] = deque()
         self._held: dict[int, Delivery] = {}
-        self._claimer = Claimer(self._worker_id, [queue_name], is_prepared=False)
+        self._claimer = Claimer(self._worker_id, [queue_name], is_prepared=False, lease_ids=lambda: [*self._held])
         self._connection: Any = None
         self._liveness: Liveness | None = None
 
@@ -108,7 +108,10 @@ class StandaloneConsumer(Consumer):
         if self._liveness is None or not self._liveness.may_claim:
             return
         self._claimer.hear(self._connection.notifies)
-        for claim in self._claimer.claim(self._connection, self._prefetch - len(self._held)).claims:
+        found = self._claimer.claim(self._connection, self._prefetch - len(self._held))
+        if found.buried:
+            self._broker.emit_written([(verdict, verdict.outcome) for verdict in found.buried])
+        for claim in found.claims:
             try:
                 delivery = Delivery.of(claim)
             except (DecodeError, TypeError) as error:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from callboard.broker.outgoing import TIME_MS_MAX, pg_array
-from callboard.broker.verdict import Outcome, Verdict
+from callboard.broker.verdict import ERROR_MESSAGE_MAX, Outcome, Verdict
+from callboard.db.row_limits import COUNT_MAX
 
 #: A NUL in JSON text: its escape behind an even number of backslashes.
 _UNSTORABLE = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
@@ -32,8 +33,8 @@ def parameters_of(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "outcomes": pg_array(v.outcome.value for v in verdicts),
         "waits_s": pg_array(str(min(v.wait_s, TIME_MS_MAX / 1000)) for v in verdicts),
         "messages": pg_array(v.message and without_nul(v.message) for v in verdicts),
-        "reasons": pg_array(v.reason for v in verdicts),
-        "retries": pg_array(None if v.retries is None else str(v.retries) for v in verdicts),
+        "reasons": pg_array(v.reason and v.reason[:ERROR_MESSAGE_MAX] for v in verdicts),
+        "retries": pg_array(None if v.retries is None else str(min(max(v.retries, 0), COUNT_MAX)) for v in verdicts),
         "error_classes": pg_array(error and error.error_class for error in errors),
         "error_messages": pg_array(error and error.message for error in errors),
         "tracebacks": pg_array(error and error.traceback for error in errors),

@@ -85,6 +85,7 @@ class WorkerSide:
             has_lock=options.listens,
             on_registered=self.intake.wake,
             on_cancelled=self.cancel,
+            on_buried=self.note_buried,
             hearing=self.intake.hearing,
             schedules=declared_on(broker),
             on_send=broker.emit_scheduled,
@@ -241,6 +242,11 @@ class WorkerSide:
         for delivery in strangers:
             self._broker.reject(delivery, DeadReason.UNKNOWN_ACTOR, ActorNotFound(delivery.actor_name))
 
+    def note_buried(self, buried: Sequence[Verdict]) -> None:
+        """Tell middleware of messages that became dead letters because they could not be claimed or ended."""
+        if buried:
+            self._written([(verdict, verdict.outcome) for verdict in buried])
+
     # Ends of leases
 
     def finish(self, delivery: Delivery, verdict: Verdict | None) -> None:
@@ -276,6 +282,10 @@ class WorkerSide:
         counts = Counter(dict.fromkeys(self.queue_names, 0))
         counts.update(delivery.queue_name for delivery in self.held() if delivery.run_s is not None)
         return counts
+
+    def failing(self) -> str | None:
+        """Return what has failed for some seconds although this process lives, or None."""
+        return self.intake.failing.reason() or self.completions.failing.reason()
 
     def stalled(self) -> str | None:
         """Return why this process should be replaced, or None. A database that is away is no reason."""

@@ -30,6 +30,7 @@ from callboard.cli import (
     workers,
 )
 from callboard.cli.output import note, say
+from callboard.db import Pool
 from callboard.errors import CallboardError, ConfigurationError, InvalidRequest, NotFound
 from callboard.ops.refusals import refusal_text
 
@@ -129,6 +130,8 @@ def main() -> None:
         # A bar or an arrow that a terminal's encoding lacks is shown as its escape.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # One odd row must not take a list from an operator.
+    Pool.reads_all = True
     try:
         sys.exit(usage.run(usage.name_arguments(typer.main.get_command(app)), sys.argv[1:]))
     except ConfigurationError as error:

@@ -33,6 +33,9 @@ class Pool:
     putconn are what dramatiq-pg expects of a pool. After a fork the child starts with an empty pool.
     """
 
+    #: Whether its connections read also what Python has no value for.
+    reads_all = False
+
     def __init__(self, url: str | Callable[[], str], *, size: int = 8, application_name: str = "callboard") -> None:
         self._url = url
         self._size = size
@@ -105,7 +108,7 @@ class Pool:
     def _open(self, timeout_s: float) -> Any:
         if timeout_s < CONNECT_LEFT_MIN_S:
             raise DatabaseUnavailable(f"{max(timeout_s, 0):.1f} s are too short to open a connection to Postgres.")
-        return connect(self.url, application_name=self._application_name, timeout_s=timeout_s)
+        return connect(self.url, application_name=self._application_name, timeout_s=timeout_s, reads_all=self.reads_all)
 
     def putconn(self, connection: Any, *, close: bool = False) -> None:
         """Take a connection back; one that is broken or inside a transaction is closed or rolled back."""
@@ -179,6 +182,11 @@ class Pool:
         lent = self.connection(timeout_s, wait_s=wait_s, step_s=step_s)
         with lent as connection, connection.cursor() as cursor:
             yield cursor
+
+    def read_everything(self) -> None:
+        """Read from now on also what Python has no value for, as near as it comes: for lists, not for people's data."""
+        self.reads_all = True
+        self.close()
 
     def close(self) -> None:
         """Close the idle connections."""

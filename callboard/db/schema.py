@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg2
 
+from callboard.db import limits
 from callboard.db.session import connect
 from callboard.db.upgrade_refusals import refusals
 from callboard.errors import DatabaseUnfit, InvalidRequest, SchemaOutdated
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 #: The revision this code was written for; a test holds it equal to the newest file in migrations/versions.
-REVISION = "0009"
+REVISION = "0010"
 #: Without the limits of other connections: an index of a large table is built for minutes.
 MIGRATION_SETTINGS = {"lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 MIGRATIONS_DIR = Path(__file__).parent / "migrations"
@@ -99,6 +100,9 @@ def upgrade(url: str) -> str:
             for revision in _revisions(config):
                 # One at a time, each found done where another upgrade has done it meanwhile.
                 command.upgrade(config, revision)
+        with contextlib.closing(_connect(url)) as proving:
+            proving.autocommit = True
+            limits.prove_limits(proving)
     return REVISION
 
 
@@ -118,7 +122,7 @@ def upgrade_sql(from_revision: str | None = None) -> str:
         raise InvalidRequest(
             f"There is no revision {from_revision!r}. See the database's with: callboard db current"
         ) from error
-    return output.getvalue()
+    return output.getvalue() + limits.statements()
 
 
 def _connect(url: str) -> Any:

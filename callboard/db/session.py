@@ -18,6 +18,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE, parse_dsn
 
 from callboard.db.connect_failures import connect_failure
 from callboard.db.deadline import Deadline, deadline
+from callboard.db.reading import register_types
 from callboard.db.target import connection_target
 
 #: Time a new connection may take, s.
@@ -155,9 +156,11 @@ def connect(
     autocommit: bool = False,
     timeout_s: float = CONNECT_TIMEOUT_S,
     settings: Mapping[str, str] | None = None,
+    reads_all: bool = False,
 ) -> Any:
     """Open a psycopg2 connection with Callboard's time limits; settings are Postgres's own, beside SETTINGS.
 
+    reads_all: see Pool.read_everything().
     Raises: DatabaseUnavailable, DatabaseMisconfigured; ConfigurationError before any try for what can never work.
     """
     url = connection_target(url)
@@ -173,6 +176,8 @@ def connect(
             continue
         if connection is not None:
             connection.autocommit = autocommit
+            if reads_all:
+                register_types(connection)
             return connection
         _servers[url] = replace(server, takes_options=False)
 

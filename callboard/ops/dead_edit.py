@@ -9,13 +9,11 @@ from typing import Any, NoReturn
 import psycopg2
 
 from callboard.db import sql
+from callboard.db.row_limits import LEVELS_MAX, MESSAGE_BYTES_MAX, is_too_deep
 from callboard.errors import Conflict, InvalidRequest, NotFound
 from callboard.ops import audit
 from callboard.ops.audit import Operator
 from callboard.ops.dead_changes import LIMITS, Changed, put_back, refusals
-
-#: Largest message that is stored, bytes of JSON; as a sender's.
-MESSAGE_BYTES_MAX = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +106,19 @@ def _parsed(name: str, text: str, kind: type, example: str) -> Any:
 
     try:
         value = json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise _too_deep(name) from None
+    except ValueError as error:
         raise InvalidRequest(f"{name} is no JSON: {error}. Give {example}") from None
     if not isinstance(value, kind):
         raise InvalidRequest(f"{name} must be {example}, got {text[:60]!r}.")
+    # One level down, as it is in the message.
+    if is_too_deep([value]):
+        raise _too_deep(name)
     return value
+
+
+def _too_deep(name: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"{name} nests too deep: a message may have {LEVELS_MAX} levels. Store the data, send its id."
+    )

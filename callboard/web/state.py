@@ -40,6 +40,7 @@ class State:
     _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
+        self.pool.read_everything()
         parts = {str(lane): limit.connections for lane, limit in LIMITS.items() if limit.connections is not None}
         self._shares = Shares(self.pool, POOL_SIZE, parts)
 

@@ -9,6 +9,6 @@ ON CONFLICT (message_id) DO UPDATE SET
     subject = CASE WHEN kept.state = 'sent' THEN kept.subject ELSE excluded.subject END,
     template = CASE WHEN kept.state = 'sent' THEN kept.template ELSE excluded.template END,
     message_id_header = CASE WHEN kept.state = 'sent' THEN kept.message_id_header ELSE excluded.message_id_header END,
-    attempts = kept.attempts + CASE WHEN kept.state = 'sent' THEN 0 ELSE 1 END,
+    attempts = least(kept.attempts, 999999999) + CASE WHEN kept.state = 'sent' THEN 0 ELSE 1 END,
     tried_since = CASE WHEN kept.state = 'refused' THEN now() ELSE kept.tried_since END
 RETURNING state = 'sent' AS is_sent, reply, extract(epoch FROM now() - tried_since)::float8 AS tried_for_s

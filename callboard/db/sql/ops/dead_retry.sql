@@ -27,7 +27,7 @@ WITH wanted AS (
                     to_jsonb(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint))
             ELSE message
         END,
-        priority, generation + 1, dedupe_key, enqueued_at,
+        priority, least(generation, 999999999) + 1, dedupe_key, enqueued_at,
         -- Not now(): with one moment for all of them, the bound of a claim could not pass those that are gone.
         clock_timestamp()
     FROM taken
@@ -40,7 +40,7 @@ WITH wanted AS (
     SELECT pg_notify('callboard', '') WHERE EXISTS (SELECT 1 FROM queued)
 )
 SELECT
-    taken.message_id::text, taken.generation + 1, taken.fingerprint, queued.message_id IS NOT NULL,
+    taken.message_id::text, least(taken.generation, 999999999) + 1, taken.fingerprint, queued.message_id IS NOT NULL,
     (SELECT count(*) FROM rung)
 FROM taken
 LEFT JOIN queued USING (message_id)

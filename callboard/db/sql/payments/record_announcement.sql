@@ -12,7 +12,8 @@ SELECT
         THEN (SELECT max(event_id) FROM callboard.payment_events) + drawn.number ELSE drawn.number END,
     %(provider_object_id)s, %(event)s, %(received_from)s
 FROM drawn
-ON CONFLICT (provider_object_id, event) DO UPDATE SET times_received = payment_events.times_received + 1
+ON CONFLICT (provider_object_id, event) DO UPDATE SET
+    times_received = least(payment_events.times_received, 999999999) + 1
 RETURNING
     event_id, provider_object_id, event, times_received,
     processed_at IS NULL OR NOT EXISTS (

@@ -6,7 +6,7 @@
 -- known, so that only the gaps between them are looked through for others: dead entries lie outside of those.
 -- Uses queue_ready_idx (queue_name, priority, available_at, seq) WHERE state = 'queued': one probe a queue and priority,
 -- whatever number of delayed messages lies between them (a loose scan by hand, for Postgres 15).
--- Returns the claimed messages, and one row without an id, which holds the moment of the claim as claimed_at, in how
+-- Returns the claimed messages, without its text where one is larger than a row may be, and one row without an id, which holds the moment of the claim as claimed_at, in how
 -- many seconds the next message falls due, whether one waits that must run alone, and which queues were looked at.
 WITH RECURSIVE wanted AS (
     SELECT names.queue_name, names.turn
@@ -76,7 +76,7 @@ WITH RECURSIVE wanted AS (
 ), claimed AS (
     UPDATE dramatiq.queue SET
         state = 'running',
-        attempt = attempt + 1,
+        attempt = least(attempt, 999999999) + 1,
         lease_id = nextval('callboard.lease_id_seq'),
         worker_id = %(worker_id)s,
         claimed_at = now(),
@@ -86,11 +86,14 @@ WITH RECURSIVE wanted AS (
     -- The rows are locked, so their places hold still; this saves a look into the primary key for each.
     WHERE queue.ctid = due.row_at
     RETURNING
-        queue.message_id::text, queue.queue_name, queue.message::text, queue.priority, queue.available_at, queue.seq,
+        queue.message_id::text, queue.queue_name,
+        -- A row from before there was a limit may hold so much that making text of it takes seconds.
+        CASE WHEN pg_column_size(queue.message) <= 8388608 THEN queue.message::text END AS message,
+        queue.priority, queue.available_at, queue.seq,
         queue.lease_id, queue.attempt, queue.retries, queue.lost_workers, queue.generation, queue.enqueued_at,
         queue.claimed_at
 ), next_due AS (
-    SELECT extract(epoch FROM min(later.available_at) - now())::float8 AS seconds
+    SELECT extract(epoch FROM min(least(later.available_at, now() + interval '1 day')) - now())::float8 AS seconds
     FROM level
     CROSS JOIN LATERAL (
         SELECT queue.available_at FROM dramatiq.queue
@@ -106,7 +109,11 @@ WITH RECURSIVE wanted AS (
         JOIN dramatiq.queue USING (queue_name)
         WHERE queue.state = 'queued' AND queue.lost_workers >= 2 AND queue.available_at <= now()) AS waits
 )
-SELECT claimed.*, NULL::float8, NULL::boolean, NULL::text[] FROM claimed
+SELECT
+    message_id, queue_name, CASE WHEN octet_length(message) <= 1048576 THEN message END, priority, available_at,
+    seq, lease_id, attempt, retries, lost_workers, generation, enqueued_at, claimed_at,
+    NULL::float8, NULL::boolean, NULL::text[]
+FROM claimed
 UNION ALL
 SELECT
     NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, now(), next_due.seconds, suspect.waits,

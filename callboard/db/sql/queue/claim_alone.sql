@@ -16,7 +16,7 @@ WITH due AS (
 )
 UPDATE dramatiq.queue SET
     state = 'running',
-    attempt = attempt + 1,
+    attempt = least(attempt, 999999999) + 1,
     lease_id = nextval('callboard.lease_id_seq'),
     worker_id = %(worker_id)s,
     claimed_at = now(),
@@ -25,6 +25,8 @@ UPDATE dramatiq.queue SET
 FROM due
 WHERE queue.ctid = due.row_at
 RETURNING
-    queue.message_id::text, queue.queue_name, queue.message::text, queue.priority, queue.available_at, queue.seq,
-    queue.lease_id, queue.attempt, queue.retries, queue.lost_workers, queue.generation, queue.enqueued_at,
+    queue.message_id::text, queue.queue_name,
+    CASE WHEN pg_column_size(queue.message) <= 8388608 AND octet_length(queue.message::text) <= 1048576
+        THEN queue.message::text END,
+    queue.priority, queue.available_at, queue.seq, queue.lease_id, queue.attempt, queue.retries, queue.lost_workers, queue.generation, queue.enqueued_at,
     queue.claimed_at

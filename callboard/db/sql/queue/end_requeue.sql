@@ -20,7 +20,7 @@ WITH verdict AS (
     UPDATE dramatiq.queue SET
         state = 'queued',
         available_at = now() + verdict.wait_s * interval '1 second',
-        attempt = queue.attempt - (verdict.outcome = 'released')::integer,
+        attempt = greatest(queue.attempt, 1) - (verdict.outcome = 'released')::integer,
         retries = coalesce(verdict.retries, queue.retries),
         message = coalesce(verdict.message::jsonb, queue.message),
         wait_reason = verdict.reason,
@@ -44,7 +44,8 @@ WITH verdict AS (
         message_id, outcome, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,
         lease_id, worker_id, dedupe_key, enqueued_at, available_at, started_at)
     SELECT
-        message_id, 'discarded', queue_name, actor_name, message, priority, attempt - is_unstarted::integer, retries,
+        message_id, 'discarded', queue_name, actor_name, message, priority,
+        greatest(attempt, 1) - is_unstarted::integer, retries,
         lost_workers, generation, lease_id, worker_id, dedupe_key, enqueued_at, available_at,
         CASE WHEN NOT is_unstarted THEN started_at END
     FROM cancelled

@@ -12,7 +12,7 @@ WITH live AS (
 )
 SELECT
     now(), (SELECT min(next_at) FROM live WHERE next_at > now()),
-    due.schedule_name, due.actor_name, due.queue_name, due.priority, due.kwargs, due.dedupe_key, due.cron, due.timezone,
+    due.schedule_name, due.actor_name, due.queue_name, due.priority, due.kwargs::text, due.dedupe_key, due.cron, due.timezone,
     due.catch_up, due.next_at, due.changed_at
 FROM (SELECT 1) AS always
 LEFT JOIN due ON true

@@ -27,7 +27,8 @@ WITH own AS (
                     EXCLUDED.timezone, EXCLUDED.catch_up)
                 AND kept.dedupe_key IS NOT DISTINCT FROM EXCLUDED.dedupe_key
             THEN kept.changed_at ELSE now() END
-    WHERE kept.declared_at <= EXCLUDED.declared_at
+    -- One from the future would count for ever.
+    WHERE least(kept.declared_at, now()) <= EXCLUDED.declared_at
     RETURNING schedule_name, changed_at
 ), declared AS (
     INSERT INTO callboard.schedule_declarations (schedule_name, worker_id)

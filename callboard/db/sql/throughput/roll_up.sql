@@ -51,8 +51,12 @@ WITH RECURSIVE level AS (
     UNION ALL
     SELECT
         ended_at, queue_name, actor_name, 0, 1, 0, 0,
-        coalesce(extract(epoch FROM ended_at - started_at), 0),
-        greatest(coalesce(extract(epoch FROM started_at - available_at), 0), 0)
+        CASE WHEN isfinite(started_at) THEN extract(epoch FROM ended_at - started_at) ELSE 0 END,
+        CASE
+            WHEN isfinite(started_at) AND isfinite(available_at)
+                THEN greatest(extract(epoch FROM started_at - available_at), 0)
+            ELSE 0
+        END
     FROM callboard.message_history
     WHERE ended_at >= %(since)s AND ended_at < %(until)s AND outcome = 'done'
     UNION ALL
@@ -67,7 +71,7 @@ WITH RECURSIVE level AS (
     INSERT INTO callboard.throughput AS kept (
         minute_at, queue_name, actor_name, enqueued, done, retried, dead, run_s, wait_s)
     SELECT
-        date_trunc('minute', moment), coalesce(queue_name, ''), coalesce(actor_name, ''),
+        date_trunc('minute', moment), left(coalesce(queue_name, ''), 255), left(coalesce(actor_name, ''), 255),
         sum(enqueued), sum(done), sum(retried), sum(dead), sum(run_s), sum(wait_s)
     FROM event
     GROUP BY 1, 2, 3

@@ -3,6 +3,7 @@
 -- A worker is dead when it was found so at two looks 2 s apart, or when its row is gone. The second only of what was
 -- claimed before this statement began: a row that changed hands since then is looked at as it is now, but workers as
 -- they were, and one that has registered meanwhile would seem to have none.
+-- What was claimed later than now was written by hand, and so was a worker id that lies at an end of the gaps.
 -- Uses queue_running_idx, at the dead workers and between those that are known: what lies under the known ones, dead
 -- entries by the hundred thousand while vacuum is kept away, is not read.
 -- An attempt replaces one of the same number from before its id was sent anew, not what unregister said of this run.
@@ -35,14 +36,17 @@ WITH dead_worker AS (
     CROSS JOIN LATERAL (
         SELECT queue.message_id, queue.actor_name, queue.cancel_asked_at FROM dramatiq.queue
         WHERE queue.state = 'running' AND queue.worker_id > gap.above AND queue.worker_id < gap.below
-            AND (queue.claimed_at >= now()) IS NOT TRUE
+            AND (queue.claimed_at BETWEEN now() AND now() + interval '1 minute') IS NOT TRUE
         FOR UPDATE SKIP LOCKED
     ) AS held
     UNION ALL
     SELECT held.*, 'unknown'
     FROM (
         SELECT queue.message_id, queue.actor_name, queue.cancel_asked_at FROM dramatiq.queue
-        WHERE queue.state = 'running' AND queue.worker_id IS NULL AND (queue.claimed_at >= now()) IS NOT TRUE
+        WHERE queue.state = 'running' AND (queue.worker_id IS NULL OR (queue.worker_id IN (
+                '00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+            AND NOT EXISTS (SELECT 1 FROM callboard.workers WHERE workers.worker_id = queue.worker_id)))
+            AND (queue.claimed_at BETWEEN now() AND now() + interval '1 minute') IS NOT TRUE
         FOR UPDATE SKIP LOCKED
     ) AS held
 ), lost AS MATERIALIZED (
@@ -67,23 +71,24 @@ WITH dead_worker AS (
     WHERE attempts.started_at < EXCLUDED.started_at
 ), requeued AS (
     UPDATE dramatiq.queue SET
-        state = 'queued', lost_workers = lost_workers + 1, lease_id = NULL, worker_id = NULL, claimed_at = NULL, mtime = now()
+        state = 'queued', lost_workers = least(lost_workers, 999999999) + 1, lease_id = NULL, worker_id = NULL, claimed_at = NULL, mtime = now()
     FROM lost
     WHERE queue.message_id = ANY (ARRAY[lost.message_id])
-        AND queue.lost_workers + 1 < %(max_lost_workers)s AND NOT lost.is_cancelled
+        AND queue.lost_workers < %(max_lost_workers)s - 1 AND NOT lost.is_cancelled
     RETURNING queue.queue_name, queue.actor_name, 'lost' AS outcome, lost.cause
 ), ended AS (
     DELETE FROM dramatiq.queue USING lost
     WHERE queue.message_id = ANY (ARRAY[lost.message_id])
-        AND (queue.lost_workers + 1 >= %(max_lost_workers)s OR lost.is_cancelled)
+        AND (queue.lost_workers >= %(max_lost_workers)s - 1 OR lost.is_cancelled)
     RETURNING queue.*, lost.cause, lost.is_cancelled, lost.fingerprint
 ), died AS (
     INSERT INTO callboard.dead_letters (
         message_id, reason, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,
         dedupe_key, error_class, error_message, fingerprint, enqueued_at, first_failed_at)
     SELECT
-        message_id, 'lost_worker', queue_name, actor_name, message, priority, attempt, retries, lost_workers + 1,
-        generation, dedupe_key, 'LostWorker', 'The message lost ' || (lost_workers + 1) || ' workers. The last time: '
+        message_id, 'lost_worker', queue_name, actor_name, message, priority, attempt, retries,
+        least(lost_workers, 999999999) + 1,
+        generation, dedupe_key, 'LostWorker', 'The message lost ' || (least(lost_workers, 999999999) + 1) || ' workers. The last time: '
             -- What a process that was replaced has said of it, as with a time limit.
             || coalesce((SELECT attempts.error_message FROM callboard.attempts
                     WHERE attempts.message_id = ended.message_id AND attempts.generation = ended.generation
@@ -106,7 +111,8 @@ WITH dead_worker AS (
         message_id, outcome, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,
         worker_id, dedupe_key, enqueued_at, available_at, started_at)
     SELECT
-        message_id, 'discarded', queue_name, actor_name, message, priority, attempt, retries, lost_workers + 1,
+        message_id, 'discarded', queue_name, actor_name, message, priority, attempt, retries,
+        least(lost_workers, 999999999) + 1,
         generation, worker_id, dedupe_key, enqueued_at, available_at, claimed_at
     FROM ended
     WHERE is_cancelled

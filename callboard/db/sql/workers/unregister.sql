@@ -12,7 +12,7 @@ WITH stuck AS (
     FOR UPDATE OF queue
 ), released AS (
     UPDATE dramatiq.queue SET
-        state = 'queued', attempt = attempt - 1, lease_id = NULL, worker_id = NULL, claimed_at = NULL, mtime = now()
+        state = 'queued', attempt = greatest(attempt, 1) - 1, lease_id = NULL, worker_id = NULL, claimed_at = NULL, mtime = now()
     FROM held
     WHERE queue.message_id = ANY (ARRAY[held.message_id]) AND NOT held.is_cancelled AND held.note IS NULL
     RETURNING queue.message_id
@@ -25,7 +25,7 @@ WITH stuck AS (
         message_id, outcome, queue_name, actor_name, message, priority, attempt, retries, lost_workers, generation,
         worker_id, dedupe_key, enqueued_at, available_at)
     SELECT
-        message_id, 'discarded', queue_name, actor_name, message, priority, attempt - 1, retries, lost_workers,
+        message_id, 'discarded', queue_name, actor_name, message, priority, greatest(attempt, 1) - 1, retries, lost_workers,
         generation, worker_id, dedupe_key, enqueued_at, available_at
     FROM cancelled
 ), settled AS (

@@ -1,0 +1,128 @@
+"""The limits of rows: what the migration makes of rows from before them, and what Python's senders are told."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+
+import psycopg2
+import pytest
+from dramatiq import Message
+
+from callboard.broker.outgoing import OutgoingRow
+from callboard.db import schema
+from callboard.db.row_limits import LEVELS_MAX, NAME_BYTES_MAX, is_too_deep
+from callboard.errors import InvalidMessage
+
+BEFORE = importlib.import_module("callboard.db.migrations.versions.0010_row_limits").down_revision
+OURS = """
+    SELECT conrelid::regclass::text, conname FROM pg_constraint
+    WHERE contype = 'c' AND conname ~ '(_between_|_bytes$|_characters$|_to_count$|_finite$|_number$|_list$|_objects?$)'
+"""
+
+
+@pytest.fixture
+def db(database_url):
+    with contextlib.closing(psycopg2.connect(database_url)) as connection:
+        connection.autocommit = True
+
+        def query(statement, *parameters):
+            with connection.cursor() as cursor:
+                cursor.execute(statement, parameters or None)
+                return cursor.fetchall() if cursor.description else []
+
+        yield query
+
+
+@pytest.fixture
+def before(db):
+    """Take the limits away again, as if the migration had not run."""
+    for table, name in db(OURS):
+        db(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+    db("UPDATE callboard.schema_version SET version_num = %s", BEFORE)
+
+
+def test_rows_from_before_the_limits_are_brought_within_them(database_url, db, before):
+    # Given rows that break every limit of the queue, some of them several at once
+    row = "INSERT INTO dramatiq.queue (message_id, message, {}) VALUES (gen_random_uuid(), '{{}}', %s)"
+    for column, value in [
+        ("attempt", 2**31 - 1),
+        ("retries", -(2**31)),
+        ("lost_workers", 2**31 - 1),
+        ("available_at", "-infinity"),
+        ("enqueued_at", "infinity"),
+        ("claimed_at", "294276-12-31"),
+        ("mtime", "4713-01-01 BC"),
+        ("wait_reason", "x" * 200_000),
+    ]:
+        db(row.format(column), value)
+    db(
+        "INSERT INTO dramatiq.queue (message_id, queue_name, message, attempt, available_at, dedupe_key) "
+        "VALUES (gen_random_uuid(), repeat('q', 300), '{}', -5, 'infinity', repeat('k', 300)), "
+        "(gen_random_uuid(), repeat('q', 299), '{}', -5, 'infinity', repeat('k', 300)), "
+        "(gen_random_uuid(), '', '{\"actor_name\": \"job\"}', 0, now(), '')"
+    )
+    db(
+        "INSERT INTO dramatiq.queue (message_id, queue_name, message) "
+        "VALUES (gen_random_uuid(), 'jobs', jsonb_build_object('actor_name', repeat('a', 300)))"
+    )
+    # And others beside it
+    db(
+        "INSERT INTO callboard.message_history (message_id, outcome, queue_name, actor_name, message, priority, "
+        "attempt, retries, lost_workers, generation, enqueued_at, available_at, ended_at) "
+        "VALUES (gen_random_uuid(), 'done', "
+        "repeat('q', 300), 'a', '{}', 0, 1, 0, 0, 0, '-infinity', 'infinity', '-infinity')"
+    )
+    db(
+        "INSERT INTO callboard.workers (worker_id, hostname, pid, queues, threads, version, beat_at, suspected_at) "
+        "VALUES (gen_random_uuid(), 'h', 1, '{NULL,jobs}', 1, '0', 'infinity', '-infinity')"
+    )
+    db("INSERT INTO callboard.throughput (minute_at, queue_name, actor_name, run_s) VALUES (now(), 'q', 'a', 'NaN')")
+    db("INSERT INTO callboard.audit_log (operator, via, action, count, filter) VALUES ('o', 'cli', 'a', 1, '\"all\"')")
+    # When the database is upgraded
+    assert schema.upgrade(database_url) == schema.REVISION
+    # Then every limit holds for every row, and no message is gone
+    assert db("SELECT conname FROM pg_constraint WHERE NOT convalidated") == []
+    assert db("SELECT count(*) FROM dramatiq.queue") == [(11,)]
+    assert db("SELECT reason, length(actor_name) FROM callboard.dead_letters") == [("invalid", 73)]
+    assert db("SELECT filter FROM callboard.audit_log") == [({"value": "all"},)]
+
+
+def nested(levels: int) -> list:
+    value: list = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+def sent(**changes) -> OutgoingRow:
+    parts = {"queue_name": "jobs", "actor_name": "job", "args": (), "kwargs": {}, "options": {}, **changes}
+    return OutgoingRow.of(Message(**parts), delay_ms=None, default_priority=0)
+
+
+@pytest.mark.parametrize("levels", [LEVELS_MAX, 500, 3_000, 100_000])
+@pytest.mark.parametrize("part", ["args", "kwargs", "options"])
+def test_a_sender_is_told_when_a_message_nests_too_deep(part, levels):
+    # The message itself is the first level.
+    value = nested(levels)
+    with pytest.raises(InvalidMessage, match=f"nests deeper than {LEVELS_MAX} levels"):
+        sent(**{part: tuple(value) if part == "args" else {"a": value}})
+
+
+def test_a_message_of_as_many_levels_as_may_be_is_stored():
+    sent(args=tuple(nested(LEVELS_MAX - 1)))
+    sent(args=tuple([[] for _ in range(1000)]))
+
+
+def test_depth_is_told_without_following_a_value_into_itself():
+    loop: list = []
+    loop += [loop, loop]
+    assert is_too_deep(loop)
+    assert not is_too_deep({"a": [{}, [], ()]})
+
+
+@pytest.mark.parametrize("name", ["queue_name", "actor_name"])
+@pytest.mark.parametrize("text", ["x" * (NAME_BYTES_MAX + 1), "я" * 128])
+def test_a_sender_is_told_when_a_name_is_too_long(name, text):
+    with pytest.raises(InvalidMessage, match=f"has a {name} of {len(text)} characters. Give at most 255 bytes"):
+        sent(**{name: text})
