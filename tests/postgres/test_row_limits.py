@@ -109,6 +109,20 @@ def test_a_sender_is_told_when_a_message_nests_too_deep(part, levels):
         sent(**{part: tuple(value) if part == "args" else {"a": value}})
 
 
+@pytest.mark.parametrize("part", ["args", "kwargs"])
+def test_the_function_in_sql_has_the_limits_of_the_other_senders(db, part):
+    call = "SELECT callboard.enqueue('job', queue => 'jobs', {} => %s::jsonb)"
+    wrap = ("[", "]") if part == "args" else ('{"a": [', "]}")
+    levels = LEVELS_MAX - (1 if part == "args" else 2)
+    db(call.format(part), wrap[0] + "[" * (levels - 1) + "]" * (levels - 1) + wrap[1])
+    with pytest.raises(psycopg2.Error, match="nests deeper than 100 levels"):
+        db(call.format(part), wrap[0] + "[" * levels + "]" * levels + wrap[1])
+    with pytest.raises(psycopg2.Error, match="has 300 bytes, the limit is 255"):
+        db("SELECT callboard.enqueue(repeat('a', 300), queue => 'jobs')")
+    with pytest.raises(psycopg2.Error, match="has 300 bytes, the limit is 255"):
+        db("SELECT callboard.enqueue('a', queue => repeat('q', 300))")
+
+
 def test_a_message_of_as_many_levels_as_may_be_is_stored():
     sent(args=tuple(nested(LEVELS_MAX - 1)))
     sent(args=tuple([[] for _ in range(1000)]))
