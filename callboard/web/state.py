@@ -40,7 +40,9 @@ class State:
     _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
-        self.pool.read_everything()
+        # What only describes the app has no pool.
+        if isinstance(self.pool, Pool):
+            self.pool.read_everything()
         parts = {str(lane): limit.connections for lane, limit in LIMITS.items() if limit.connections is not None}
         self._shares = Shares(self.pool, POOL_SIZE, parts)
 
