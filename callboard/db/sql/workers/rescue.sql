@@ -43,12 +43,21 @@ WITH dead_worker AS (
     SELECT held.*, 'unknown'
     FROM (
         SELECT queue.message_id, queue.actor_name, queue.cancel_asked_at FROM dramatiq.queue
-        WHERE queue.state = 'running' AND (queue.worker_id IS NULL OR (queue.worker_id IN (
-                '00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-            AND NOT EXISTS (SELECT 1 FROM callboard.workers WHERE workers.worker_id = queue.worker_id)))
+        WHERE queue.state = 'running' AND queue.worker_id IS NULL
             AND (queue.claimed_at BETWEEN now() AND now() + interval '1 minute') IS NOT TRUE
         FOR UPDATE SKIP LOCKED
     ) AS held
+    UNION ALL
+    SELECT held.*, 'unknown'
+    FROM (VALUES ('00000000-0000-0000-0000-000000000000'::uuid), ('ffffffff-ffff-ffff-ffff-ffffffffffff'))
+        AS edge (worker_id)
+    CROSS JOIN LATERAL (
+        SELECT queue.message_id, queue.actor_name, queue.cancel_asked_at FROM dramatiq.queue
+        WHERE queue.state = 'running' AND queue.worker_id = edge.worker_id
+            AND (queue.claimed_at BETWEEN now() AND now() + interval '1 minute') IS NOT TRUE
+        FOR UPDATE SKIP LOCKED
+    ) AS held
+    WHERE NOT EXISTS (SELECT 1 FROM callboard.workers WHERE workers.worker_id = edge.worker_id)
 ), lost AS MATERIALIZED (
     SELECT
         message_id, cause, cancel_asked_at IS NOT NULL AS is_cancelled,
