@@ -47,7 +47,7 @@ def _facts(story: MessageStory) -> Iterator[tuple[str, str]]:
     if record.dedupe_key is not None:
         yield "dedupe_key", record.dedupe_key
     for name in ("args", "kwargs", "options"):
-        if value := record.message.get(name):
+        if isinstance(record.message, dict) and (value := record.message.get(name)):
             yield name, json.dumps(value, ensure_ascii=False)
 
 
