@@ -13,6 +13,7 @@ from callboard.app import EMBEDDED_URL_FILE, get_settings
 from callboard.db import schema
 from callboard.dev.postgres import project_server
 from callboard.dev.stack import Ports, Stack
+from callboard.settings.announced import announced
 
 DATABASE = "callboard"
 
@@ -24,21 +25,28 @@ def _database(project_dir: Path) -> Iterator[str]:
     if configured is not None:
         yield configured.get_secret_value()
         return
-    url_file = project_dir / EMBEDDED_URL_FILE
     with project_server(project_dir) as server:
         url = server.ensure_database(DATABASE)
-        url_file.write_text(url)
-        try:
+        with announced_database(project_dir, url):
             yield url
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                url_file.unlink()
+
+
+@contextmanager
+def announced_database(project_dir: Path, url: str) -> Iterator[None]:
+    """Let the commands of this folder find the embedded Postgres during the block."""
+    url_file = project_dir / EMBEDDED_URL_FILE
+    url_file.write_text(url)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            url_file.unlink()
 
 
 def run_daily(project_dir: Path) -> int:
     """Run everything until Ctrl-C or SIGTERM and return the exit code."""
     settings = get_settings()
-    with _database(project_dir) as url:
+    with contextlib.ExitStack() as told, _database(project_dir) as url:
         schema.upgrade(url)
         place = project_dir.resolve() / ".callboard" / "dev"
         stack = Stack(place, url, Ports.choose(api=settings.api_port), inherits_settings=True)
@@ -46,6 +54,7 @@ def run_daily(project_dir: Path) -> int:
             signal.signal(number, stack.supervisor.request_stop)
         try:
             stack.start()
+            told.enter_context(announced(project_dir, stack.environment))
             token = os.environ.get("API_TOKEN") or stack.api_token
             print(f"API       {stack.api_url}/health/queue  (token: {token})")  # noqa: T201 - the command's own output
             print(f"metrics   http://127.0.0.1:{stack.ports.metrics}/metrics")  # noqa: T201 - the same

@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any
 from unicodedata import category
 
+from callboard.settings.announced import ANNOUNCED_FILE, read_announced
+
 PREFIX = "CALLBOARD_"
+#: The place of what `callboard dev` or `callboard demo` runs with, in its folder and while it runs.
+STACK = str(ANNOUNCED_FILE)
 #: Other names of a variable, which count where it is not set itself.
 ALIASES = {"API_PORT": ("PORT",), "METRICS_PORT": ("PORT",)}
 #: Variables of libraries; those of libpq are in callboard.postgres_url.
@@ -34,7 +38,7 @@ class Origin:
     """Which variable gave a value, and where that stood."""
 
     variable: str
-    place: str  # "environment", ".env"
+    place: str  # "environment", ".env", STACK
     file: str | None = None
 
     def __str__(self) -> str:
@@ -59,13 +63,14 @@ class Reading:
 
 
 def read_sources(names: list[str], env_file: Any, environ: Mapping[str, str] | None = None) -> Reading:
-    """Look each variable up. env_file is the path of .env, several, or None."""
+    """Look each variable up. env_file is the path of .env, several, or None: then only the environment counts."""
     environment = os.environ if environ is None else environ
     reading = Reading()
     dotenv = _read_env_files(env_file, reading)
+    stack = read_announced() if env_file is not None else {}
     for name in names:
         for own in (name, *ALIASES.get(name, ())):
-            if _look_up(name, own, environment, dotenv, reading):
+            if _look_up(name, own, {"environment": environment, ".env": dotenv, STACK: stack}, reading):
                 break
     for key, value in dotenv.items():
         if LIBRARY_VARIABLES.fullmatch(key) and key not in environment:
@@ -76,9 +81,9 @@ def read_sources(names: list[str], env_file: Any, environ: Mapping[str, str] | N
     return reading
 
 
-def _look_up(name: str, own: str, environment: Mapping[str, str], dotenv: Mapping[str, str], reading: Reading) -> bool:
+def _look_up(name: str, own: str, places: Mapping[str, Mapping[str, str]], reading: Reading) -> bool:
     """Take the first value that is not empty; return whether there was one, or a fault."""
-    for variable, place, given, names_file in _candidates(own, environment, dotenv):
+    for variable, place, given, names_file in _candidates(own, places):
         origin, value = Origin(variable, place), given
         if names_file:
             origin = Origin(variable, place, file=_clean(given))
@@ -114,15 +119,13 @@ def _look_up(name: str, own: str, environment: Mapping[str, str], dotenv: Mappin
     return False
 
 
-def _candidates(
-    own: str, environment: Mapping[str, str], dotenv: Mapping[str, str]
-) -> Iterator[tuple[str, str, str, bool]]:
+def _candidates(own: str, places: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str, str, bool]]:
     """Yield variable, place, what is there, and whether that names a file.
 
-    The twin comes before the name wherever they stand, and the environment before .env.
+    The twin comes before the name wherever they stand, and of the places the first before the next.
     """
     for stem in (f"{PREFIX}{own}", own):
-        for place, variables in (("environment", environment), (".env", dotenv)):
+        for place, variables in places.items():
             for variable, names_file in ((stem, False), (f"{stem}_FILE", True)):
                 if given := variables.get(variable):
                     yield variable, place, given, names_file

@@ -28,6 +28,9 @@ def test_dev_runs_the_whole_service_until_ctrl_c(shell, db):
     # When a mail is sent
     sent = shell.run_callboard("test-email", "ann@example.org")
     assert sent.returncode == 0
+    # By the other commands of the folder, which find its settings
+    found = {row["name"]: row for row in json.loads(shell.run_callboard("doctor", "-o", "json").stdout)}
+    assert (found["mail"]["state"], found["storage"]["state"], found["payments"]["state"]) == ("ok", "ok", "ok"), found
     # Then it is in the folder that was named
     (folder,) = [line.split()[1] for line in dev.log.splitlines() if line.startswith("mails ")]
     wait_until(lambda: db("SELECT outcome FROM callboard.message_history"), START_TIMEOUT_S, "the mail sent")

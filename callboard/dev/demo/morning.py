@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from callboard.db import Pool, schema
+from callboard.dev.daily import announced_database
 from callboard.dev.demo import plan
 from callboard.dev.demo.check import Check, check_morning, link_in
 from callboard.dev.demo.customers import Customers
@@ -27,6 +28,7 @@ from callboard.dev.demo.killed_worker import Takeover, kill_while_sending, wait_
 from callboard.dev.postgres import project_server
 from callboard.dev.stack import Ports, Stack, StackFailed
 from callboard.ops.overview import queue_figures
+from callboard.settings.announced import announced
 
 DATABASE = "callboard_demo"
 QUIET_TIMEOUT_S = 45
@@ -59,7 +61,11 @@ def run_morning(project_dir: Path, *, exits: bool) -> int:
         plan_file.write_text(_mail_plan_json())
         stack = Stack(place, url, Ports.choose(), settings=SETTINGS, mail_plan_file=plan_file)
         pool = Pool(url, application_name="callboard demo")
-        with stack.running():
+        with (
+            announced_database(project_dir, url),
+            stack.running(),
+            announced(project_dir, stack.environment),
+        ):
             takeover = _work(stack, pool, console)
             checks = _closing(stack, pool, console, takeover)
             if not exits:
@@ -197,6 +203,7 @@ def _show_addresses(stack: Stack, console: Console) -> None:
     }
     for name, address in rows.items():
         console.print(f"  {name:<24}{address}", highlight=False, soft_wrap=True)
+    console.print("Commands in this folder find all of it: callboard status, callboard dead groups, callboard doctor.")
     console.print("Ctrl-C ends it.")
 
 
