@@ -70,14 +70,17 @@ class DatabaseMisconfigured(ConfigurationError):
 
 
 class DatabaseUnavailable(CallboardError):
-    """Postgres did not answer within the deadline."""
+    """Postgres did not answer within the deadline. The text is one line, whatever libpq's has."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(" ".join(text.split()))
 
 
 class BrokerUnavailable(DatabaseUnavailable, DramatiqConnectionError):
     """A message could not be stored; `message` carries it, and sending it again is safe."""
 
     def __init__(self, text: str, message: Any = None) -> None:
-        Exception.__init__(self, text)
+        Exception.__init__(self, " ".join(text.split()))
         self.message = message
 
     def __str__(self) -> str:
