@@ -52,7 +52,7 @@ class Working(Stage):
         if not process.has_turn_alone:
             return None
         expected = self.model.suspects(process.worker_id, process.claimer.queue_names)
-        claim = process.claimer.claim_alone(process.intake)
+        claim = next(iter(process.claimer.claim_alone(process.intake).claims), None)
         assert (claim and claim.message_id) == (expected[0].message_id if expected else None)
         if claim is not None:
             self.model.take(expected[0], process.worker_id, claim.lease_id)
