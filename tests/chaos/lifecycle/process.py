@@ -80,7 +80,7 @@ class Process:
         # Nobody listens: each step looks by itself.
         atexit.unregister(self.broker._sender.doorbell.flush)
         self.broker._sender.doorbell = Doorbell(lambda: None)
-        self.claimer = Claimer(self.worker_id, queue_names, is_prepared=True)
+        self.claimer = Claimer(self.worker_id, queue_names, is_prepared=True, lease_ids=self.lease_ids)
         self.intake = connect(url, application_name="callboard intake", autocommit=True, settings=SESSION_SETTINGS)
         self.completions = Completions(lambda: url, self.worker_id, self.written_now, is_prepared=True)
         self.liveness = Liveness(

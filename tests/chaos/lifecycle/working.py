@@ -130,6 +130,6 @@ class Working(Stage):
     def reclaim(self, who: int) -> None:
         process = self.processes[who]
         expected = self.model.unknown_to(process.worker_id, process.lease_ids())
-        process.claimer.reclaim(process.intake, process.lease_ids())
+        process.claimer.reclaim(process.intake)
         self.model.hand_back(expected)
         self.counts["claims without an answer"] += len(expected)
