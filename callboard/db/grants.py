@@ -37,6 +37,7 @@ GRANTS: Mapping[str, Mapping[str, str]] = {
         "callboard.attempts": EVERYTHING,
         "callboard.cancellations": "SELECT, DELETE",
         "callboard.dead_letters": EVERYTHING,
+        "callboard.duties": "SELECT, INSERT, UPDATE",
         "callboard.emails": EVERYTHING,
         "callboard.idempotency_keys": EVERYTHING,
         "callboard.lease_id_seq": "USAGE",
