@@ -73,8 +73,10 @@ def _start(server: Server, port: int) -> None:
         "fsync": "off",
     }
     arguments = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in settings.items())
-    log_file = str(server.data_dir / "server.log")
-    server._run("pg_ctl", "-D", str(server.data_dir), "-l", log_file, "-w", "-o", arguments, "start")
+    # Not server.log, which is ours: pg_ctl opens its file as the user that Postgres runs as.
+    log_file = server.data_dir / "guarded.log"
+    command = ("-D", str(server.data_dir), "-l", str(log_file), "-w", "-o", arguments, "start")
+    server._run("pg_ctl", *command, log_file=log_file)
 
 
 def _write_certificates(place: Path, authority_file: Path) -> None:
