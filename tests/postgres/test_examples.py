@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import psycopg2
 import pytest
+import uvicorn
 from sqlalchemy.orm import Session
 
 from callboard import app
@@ -60,6 +61,11 @@ def _service(database_url, monkeypatch):
     app.get_settings.cache_clear()
 
 
+def served_alone(app):
+    """Serve an app that knows nothing of our API, as `uvicorn main:app` does."""
+    return served(app, uvicorn.Config(app, log_config=None))
+
+
 def queued_mails(query):
     return [kwargs for (kwargs,) in query("SELECT message -> 'kwargs' FROM dramatiq.queue WHERE queue_name = 'emails'")]
 
@@ -68,7 +74,7 @@ WELCOME = {"to": "ann@shop.test", "template": "welcome", "context": {"name": "An
 
 
 def test_the_producer_service_queues_one_mail_for_two_clicks(query):
-    with served(load("producer_service/main.py").app) as url:
+    with served_alone(load("producer_service/main.py").app) as url:
         answers = [httpx.post(f"{url}/accounts", json={"email": "ann@shop.test", "name": "Ann"}) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [202, 202]
     assert answers[0].json() == answers[1].json()
@@ -78,7 +84,7 @@ def test_the_producer_service_queues_one_mail_for_two_clicks(query):
 def test_the_producer_service_answers_503_while_the_database_is_away(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/away")
     app.get_settings.cache_clear()
-    with served(load("producer_service/main.py").app) as url:
+    with served_alone(load("producer_service/main.py").app) as url:
         answer = httpx.post(f"{url}/accounts", json={"email": "ann@shop.test", "name": "Ann"}, timeout=20)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
 

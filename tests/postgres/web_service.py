@@ -15,10 +15,10 @@ from tests.conftest import wait_until
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """Serve the app while the block runs and yield its address."""
+def served(app: FastAPI, config: uvicorn.Config | None = None) -> Iterator[str]:
+    """Serve the app while the block runs and yield its address; config is for apps other than our API."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn_config(app))
+        server = uvicorn.Server(config or uvicorn_config(app))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
