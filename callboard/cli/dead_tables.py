@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from callboard.cli.output import ago, duration, run_time, say, say_lines, styled
+from callboard.cli.output import ago, duration, plain_name, run_time, say, say_lines, styled
 from callboard.ops.dead_letters import PARTS, Attempt, DeadGroup, DeadLetter, DeadStory
 from callboard.ops.wording import elapsed_s, moment
-from callboard.plain_text import plain
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 #: Width where stdout is no terminal, characters; and from which on there is room for the queue.
@@ -33,8 +32,8 @@ def print_letters(letters: Sequence[DeadLetter]) -> None:
         "  died": [f"{ago(letter.died_at):>6}" for letter in letters],
     }
     names = {
-        "queue": [plain(letter.queue_name) for letter in letters],
-        "actor": [plain(letter.actor_name or "") for letter in letters],
+        "queue": [plain_name(letter.queue_name) for letter in letters],
+        "actor": [plain_name(letter.actor_name or "") for letter in letters],
         "reason": [letter.reason for letter in letters],
     }
     is_wide = console.width >= WIDE

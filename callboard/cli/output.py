@@ -124,11 +124,20 @@ def _table(rows: Sequence[Any], columns: dict[str, Callable[[Any], str]]) -> Tab
         table.add_column(name, justify="right" if is_number else "left", overflow="fold", no_wrap=no_wrap)
     for row in rows:
         # As text: brackets in an error are no markup.
-        table.add_row(*(Text(plain(cell(row), keeps_lines=name in FOLDED_COLUMNS)) for name, cell in columns.items()))
+        table.add_row(*(Text(_cell(name, cell(row))) for name, cell in columns.items()))
     for column in table.columns:
         if column.no_wrap and column.ratio is None:
             column.min_width = max(len(str(column.header)), *(cell_len(str(cell)) for cell in column.cells))
     return table
+
+
+def _cell(column: str, text: str) -> str:
+    return plain_name(text) if column in WHOLE_COLUMNS else plain(text, keeps_lines=column in FOLDED_COLUMNS)
+
+
+def plain_name(name: str) -> str:
+    """Show a name in a column as wide as the longest: one without end, of anybody's row, is cut."""
+    return _cut(plain(name[: NAME_MAX + 1]), NAME_MAX)
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> Table:
@@ -161,6 +170,9 @@ NUMBER_COLUMNS = frozenset(
 )
 MEBIBYTE = 1024 * 1024
 WHOLE_COLUMNS = frozenset({"id", "state", "moment", "when", "queue", "action", "name", "host"})
+#: Longest name that is shown whole, characters: as the API takes them. With one of a million, every row of a table
+#: was filled up to a million, and status took minutes.
+NAME_MAX = 255
 #: Folded by us, into lines of their own.
 FOLDED_COLUMNS = frozenset({"queues"})
 #: Text of any length, which gets what is left of the line.

@@ -17,11 +17,21 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from callboard.cli.output import Form, count, duration, is_wide, note_left_out, print_table, run_time, show, styled
+from callboard.cli.output import (
+    Form,
+    count,
+    duration,
+    is_wide,
+    note_left_out,
+    plain_name,
+    print_table,
+    run_time,
+    show,
+    styled,
+)
 from callboard.cli.queues import empty_in
 from callboard.errors import CallboardError, InvalidRequest
 from callboard.ops.queues import QueueView
-from callboard.plain_text import plain
 
 REFRESH_S = 2.0
 
@@ -92,7 +102,7 @@ def _change(rows: list[QueueView], first: dict[str, QueueView], name: str) -> st
 def _table(rows: list[QueueView], before: dict[str, QueueView], *, wide: bool) -> Table:
     """Make the table; each change since the last look stands behind its figure."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1) if wide else (0, 1, 0, 0))
-    table.add_column("queue", no_wrap=True, min_width=max([5, *(len(plain(row.queue_name)) for row in rows)]))
+    table.add_column("queue", no_wrap=True, min_width=max([5, *(len(plain_name(row.queue_name)) for row in rows)]))
     narrow = ("ready", "", "running", "in/min", "out/min", "empty in", "dead", "")
     all_of_them = ("ready", "", "delayed", "running", "oldest", "in/min", "out/min", "mean run", "empty in", "needed")
     for name in (*all_of_them, "threads", "dead", "") if wide else narrow:
@@ -109,7 +119,7 @@ def _table(rows: list[QueueView], before: dict[str, QueueView], *, wide: bool) -
             needed = "" if row.workers_needed is None else count(row.workers_needed)
             pace = [duration(row.oldest_ready_s), *pace, run_time(row.mean_run_s), empty_in(row), needed]
             cells = [*ready, count(row.delayed), count(row.running), *pace, count(row.threads), *dead]
-        table.add_row(styled(row.queue_name), *cells, style="dim" if row.pause else "")
+        table.add_row(Text(plain_name(row.queue_name)), *cells, style="dim" if row.pause else "")
     return table
 
 
