@@ -132,7 +132,9 @@ def _table(rows: Sequence[Any], columns: dict[str, Callable[[Any], str]]) -> Tab
 
 
 def _cell(column: str, text: str) -> str:
-    return plain_name(text) if column in WHOLE_COLUMNS else plain(text, keeps_lines=column in FOLDED_COLUMNS)
+    if column not in LONG_COLUMNS:
+        return plain_name(text)
+    return _cut(plain(text[: TEXT_MAX + 1], keeps_lines=column in FOLDED_COLUMNS), TEXT_MAX)
 
 
 def plain_name(name: str) -> str:
@@ -177,6 +179,8 @@ NAME_MAX = 255
 FOLDED_COLUMNS = frozenset({"queues"})
 #: Text of any length, which gets what is left of the line.
 FREE_COLUMNS = frozenset({"why", "runs"})
+#: These hold more than a name, and are shown up to so many characters: a column has a line for each of them at worst.
+LONG_COLUMNS, TEXT_MAX = FREE_COLUMNS | FOLDED_COLUMNS | {"value"}, 4_000
 #: No table is made for less, columns.
 NARROWEST = 80
 #: From this width on a table may show more; below the other it must show less.
