@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 
 import psycopg2
 import pytest
 
 from callboard.db import schema
 
-ROLE = f"guest_{os.getpid()}"
+ROLE = "guest"
 
 
 @pytest.fixture
