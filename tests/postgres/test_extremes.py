@@ -124,7 +124,7 @@ def require_answers(owner: Any, database_url: str, monkeypatch: Any, capsys: Any
     shown = [["messages", "show", ids[0]], ["messages", "explain", ids[0]], ["dead", "show", ids[0]]]
     for words in [*LISTS, *shown]:
         for output in ("table", "json"):
-            _run(monkeypatch, capsys, [*words, "-o", output] if words != ["stats"] else words)
+            _run(monkeypatch, capsys, [*words, "-o", output])
     command_pool.close()
 
 
