@@ -465,7 +465,7 @@ def test_when_the_leader_goes_another_one_sends_on(url, db):
             wait_until(lambda: any(broker.worker.liveness.leads for broker in brokers), what="the lead")
             before = db("SELECT count(*) FROM callboard.message_history")[0][0]
             db(
-                "SELECT pg_terminate_backend(pid) FROM pg_locks "
+                "SELECT pg_terminate_backend(pg_locks.pid) FROM pg_locks "
                 "JOIN callboard.workers ON workers.lock_key = objid::bigint "
                 "JOIN callboard.duties USING (worker_id) WHERE duty_name = 'lead' AND locktype = 'advisory' "
                 "AND classid::bigint = (hashtext('callboard.worker')::bigint & 4294967295) AND granted "

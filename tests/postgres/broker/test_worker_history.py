@@ -43,7 +43,7 @@ def liveness(url, worker_id):
 
 
 def register(db, worker_id):
-    parameters = {"hostname": "host", "pid": 7, "queues": ["jobs"], "threads": 1, "version": "0"}
+    parameters = {"hostname": "host", "pid": 7, "queues": ["jobs"], "threads": 1, "version": "0", "holds_lock": False}
     db(sql("workers/register"), worker_id=worker_id, **parameters)
 
 
