@@ -57,7 +57,8 @@ def test_a_message_whose_kwargs_are_none_gets_the_new_ones(transactions, db, bur
         ({"replace_kwargs": "5"}, "--replace-kwargs must be an object"),
         ({"args": "{}"}, "--args must be an array"),
         ({"kwargs": '{"a": NaN}'}, "NaN is no JSON"),
-        ({"args": "[" * 100_000}, "--args is no JSON"),
+        ({"args": "[" * 100_000}, "--args nests too deep"),
+        ({"args": "["}, "--args is no JSON"),
         ({"kwargs": "{}", "replace_kwargs": "{}"}, "Give --kwargs, .* or --replace-kwargs"),
     ],
 )
