@@ -93,6 +93,7 @@ class Completions:
             back="database is back; verdicts are written",
             denied="database refuses verdicts; they wait",
             denials=UNFIT_DATABASE,
+            work_ends_denials=True,
         )
         self.failing = Failing("verdicts")
         #: Leases whose verdicts were tried and not answered: the commit may have happened all the same.

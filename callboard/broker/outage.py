@@ -31,12 +31,15 @@ class Outage:
         back: str,
         denied: str,
         denials: tuple[type[Exception], ...] = (psycopg2.errors.InsufficientPrivilege,),
+        work_ends_denials: bool = False,
         refused: str | None = None,
     ) -> None:
         self._lost = lost
         #: Said, as an error, where the connection works and a statement lacks a grant, or what else denials are.
         self._denied = denied
         self._denials = denials
+        #: Work is what was denied, done at last; elsewhere a tick may pass that does not come to the denied statement.
+        self._work_ends_denials = work_ends_denials
         #: Said in place of lost, as an error, where Postgres refuses for good.
         self._refused = refused
         self._back = back
@@ -65,16 +68,19 @@ class Outage:
         return RECONNECT_WAIT_S
 
     def _note_denial(self, error: Exception, fields: dict[str, Any]) -> None:
-        """Say each denial once in this process: a new connection opens, and the next try is denied the same."""
+        """Say each denial once, until work ends it: a new connection opens, and the next try is denied the same."""
         said = str(error)
         if said not in self._denials_said:
             self._denials_said.add(said)
             log.error(self._denied, error=told("worker", error), **fields)
+        self.is_known = self.is_known or self._work_ends_denials
 
     def note_work(self) -> None:
         """Note that something was done on the connection: the database is there."""
         if self.is_known:
             log.info(self._back)
+        if self._work_ends_denials:
+            self._denials_said.clear()
         self.is_known = self._is_known_refused = self._is_replacing = False
 
 

@@ -15,7 +15,7 @@ ENDED = psycopg2.OperationalError("server closed the connection unexpectedly")
 
 @pytest.fixture
 def outage():
-    return Outage(lost="connection was lost", back="connection is back")
+    return Outage(lost="connection was lost", back="connection is back", denied="database refuses")
 
 
 @pytest.fixture
@@ -62,3 +62,28 @@ def test_what_is_no_end_of_a_session_is_said(outage, said, error):
     assert not is_end_of_session(error)
     assert outage.note_loss(error) == RECONNECT_WAIT_S
     assert said() == ["connection was lost"]
+
+
+@pytest.fixture
+def writing():
+    """An outage of a loop whose work is nothing but the statement that may be denied."""
+    return Outage(
+        lost="connection was lost", back="connection is back", denied="database refuses", work_ends_denials=True
+    )
+
+
+def test_a_denial_that_work_ends_is_said_once_with_its_end_and_again_when_it_comes_again(writing, said):
+    denial = psycopg2.errors.InsufficientPrivilege("permission denied for table queue")
+    for _ in range(2):
+        assert [writing.note_loss(denial), writing.note_loss(denial)] == [RECONNECT_WAIT_S] * 2
+        assert writing.is_known
+        writing.note_work()
+    assert said() == ["database refuses", "connection is back"] * 2
+
+
+def test_a_denial_is_said_once_where_other_work_goes_on_beside_it(outage, said):
+    denial = psycopg2.errors.InsufficientPrivilege("permission denied for table queue")
+    for _ in range(2):
+        assert outage.note_loss(denial) == RECONNECT_WAIT_S
+        outage.note_work()
+    assert said() == ["database refuses"]
