@@ -13,7 +13,7 @@ from dramatiq.encoder import JSONEncoder
 
 from callboard.broker.options import wrong_span
 from callboard.db import sql
-from callboard.db.grants import refusal
+from callboard.db.grants import is_of_a_policy, refusal
 from callboard.db.prepared import Prepared
 from callboard.db.row_limits import (
     DEDUPE_KEY_MAX,
@@ -210,7 +210,7 @@ def insert_row(
                 cursor.execute(before + sql("queue/enqueue"), parameters)
             stored, is_held = cursor.fetchone()[:2]
             if is_held:
-                raise _held(name, row.dedupe_key)
+                raise _blocked(name, "it") if row.dedupe_key is None else _held(name, row.dedupe_key)
             if stored is not None:
                 return str(stored)
     raise BrokerUnavailable(
@@ -247,7 +247,7 @@ def insert_rows(cursor: Any, rows: Sequence[OutgoingRow], *, ring: bool = True) 
         cursor.execute(sql("queue/enqueue_keyed" if may_wait else "queue/enqueue_many"), {**parameters, "ring": ring})
         count, is_held = cursor.fetchone()[:2]
         if is_held:
-            raise _held(name, key)
+            raise _held(name, key) if keys else _blocked(name, "them")
         if count == len(rows):
             return {}
         cursor.execute(sql("queue/find_places"), parameters)
@@ -275,7 +275,7 @@ def refusals(name: str, dedupe_key: str | None) -> Iterator[None]:
         raise
     except Exception as error:
         code = _sqlstate(error)
-        if code == INSUFFICIENT_PRIVILEGE:
+        if code == INSUFFICIENT_PRIVILEGE and not is_of_a_policy(_of_the_driver(error)):
             raise MissingGrant(f"{name} was not stored. {refusal('producer', str(error))}") from error
         if code == LOCK_NOT_AVAILABLE:
             raise _held(name, dedupe_key) from error
@@ -292,10 +292,21 @@ def _held(name: str, dedupe_key: str | None) -> BrokerUnavailable:
     )
 
 
+def _blocked(name: str, again: str) -> BrokerUnavailable:
+    return BrokerUnavailable(
+        f"{name} was not stored: another transaction was in its way each time. Send {again} again; none runs twice."
+    )
+
+
 def _sqlstate(error: BaseException) -> str:
     """Return the SQLSTATE that psycopg2, psycopg 3, or Django or SQLAlchemy around them report, or an empty text."""
+    found = _of_the_driver(error)
+    return str(getattr(found, "pgcode", None) or getattr(found, "sqlstate", None) or "")
+
+
+def _of_the_driver(error: BaseException) -> BaseException:
+    """Return the driver's own error, which Django and SQLAlchemy have as its cause."""
     for found in (error, error.__cause__):
-        code = getattr(found, "pgcode", None) or getattr(found, "sqlstate", None)
-        if code:
-            return str(code)
-    return ""
+        if found is not None and (getattr(found, "pgcode", None) or getattr(found, "sqlstate", None)):
+            return found
+    return error

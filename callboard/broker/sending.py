@@ -54,20 +54,24 @@ class Sender:
         Raises: BrokerUnavailable, InvalidMessage, SchemaOutdated; DatabaseMisconfigured at once.
         """
         until = time.monotonic() + SEND_TIMEOUT_S
+        failure: Exception | None = None
         while True:
             is_due = self.doorbell.is_due()
             try:
                 stored_id = self._store_once(row, until - time.monotonic(), ring=is_due)
-            except BrokerUnavailable:
-                raise  # The database has answered: it is the dedupe key that does not come free.
             except (DatabaseUnavailable, *PASSING_ERRORS) as error:
+                if isinstance(error, BrokerUnavailable) and row.dedupe_key is not None:
+                    raise  # The database has answered: it is the dedupe key that does not come free.
                 # The first try may have been stored although its answer was lost.
                 row = row._replace(is_repeat=True)
                 if until - time.monotonic() < RECONNECT_MIN_S:
+                    if isinstance(error, BrokerUnavailable):
+                        raise error from failure
                     raise BrokerUnavailable(
                         f"Message {row.message_id} for queue {row.queue_name!r} was not stored: "
                         f"{str(error).strip().rstrip('.')}. Send it again; it will not run twice for that."
                     ) from error
+                failure = failure or error
                 time.sleep(0.1)
             else:
                 if not is_due:
@@ -102,19 +106,23 @@ class Sender:
     def _store_few(self, rows: list[OutgoingRow]) -> dict[str, str]:
         """Store rows as store() does one: a connection that breaks is tried again while there is time."""
         until = time.monotonic() + SEND_TIMEOUT_S
+        failure: Exception | None = None
         while True:
             try:
                 with self._transaction(self._pool.cursor(until - time.monotonic())) as cursor:
                     return insert_rows(cursor, rows, ring=False)
-            except BrokerUnavailable:
-                raise  # The database has answered: it is the dedupe key that does not come free.
             except (DatabaseUnavailable, *PASSING_ERRORS) as error:
+                if isinstance(error, BrokerUnavailable) and any(row.dedupe_key is not None for row in rows):
+                    raise  # The database has answered: it is the dedupe key that does not come free.
                 # The first try may have been stored although its answer was lost.
                 rows = [row._replace(is_repeat=True) for row in rows]
                 if until - time.monotonic() < RECONNECT_MIN_S:
+                    if isinstance(error, BrokerUnavailable):
+                        raise error from failure
                     if isinstance(error, DatabaseUnavailable):
                         raise
                     raise _not_stored(error) from error
+                failure = failure or error
                 time.sleep(0.1)
 
     @contextmanager

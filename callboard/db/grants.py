@@ -160,7 +160,17 @@ def refusal(role: str, said: str) -> str:
 def told(role: str, error: Exception) -> str:
     """Return what a log line says of an error of the database's: a missing grant as refusal() says it."""
     text = str(error).strip()
-    return refusal(role, text) if isinstance(error, psycopg2.errors.InsufficientPrivilege) else text
+    if isinstance(error, psycopg2.errors.InsufficientPrivilege) and not is_of_a_policy(error):
+        return refusal(role, text)
+    return text
+
+
+def is_of_a_policy(error: BaseException) -> bool:
+    """Tell a row that row-level security forbids from a missing grant: Postgres has one SQLSTATE for both.
+
+    error is psycopg2's or psycopg 3's. The name of the function that refused is told in every language.
+    """
+    return getattr(getattr(error, "diag", None), "source_function", None) == "ExecWithCheckOptions"
 
 
 def lack(cursor: Any, role: str) -> str | None:

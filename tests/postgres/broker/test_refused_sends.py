@@ -87,3 +87,15 @@ def test_what_row_level_security_forbids_is_said_as_it_is(guarded_url, db):
         broker.send_many(strange)
     broker.close()
     assert stored(db) == []
+
+
+def test_a_message_with_a_key_that_loses_a_deadlock_is_stored_at_the_next_look(broker, db):
+    # Given a database that ends the first try as a deadlock; a sequence keeps counting where a try is undone
+    db(
+        "CREATE SEQUENCE tries; "
+        "CREATE FUNCTION lose_once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF nextval('public.tries') = 1 THEN RAISE deadlock_detected; END IF; RETURN NEW; END $$; "
+        "CREATE TRIGGER lose_once BEFORE INSERT ON dramatiq.queue FOR EACH ROW EXECUTE FUNCTION lose_once()"
+    )
+    broker.enqueue(message("keyed", dedupe_key="k"))
+    assert stored(db) == ["keyed"]
