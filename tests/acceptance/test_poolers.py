@@ -52,7 +52,7 @@ def test_every_command_works_behind_a_pooler(shell, jobs, db):
         ["dead", "list"],
         ["dead", "groups"],
         ["dead", "retry", "--all", "--yes"],
-        ["enqueue", "note", '{"place": "/tmp", "name": "x"}'],
+        ["enqueue", "send_email", '{"to": "a@b.example", "template": "x"}'],
         ["schedules", "list"],
         ["audit"],
     ):
