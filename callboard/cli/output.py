@@ -127,7 +127,7 @@ def _table(rows: Sequence[Any], columns: dict[str, Callable[[Any], str]]) -> Tab
         table.add_row(*(Text(_cell(name, cell(row))) for name, cell in columns.items()))
     for column in table.columns:
         if column.no_wrap and column.ratio is None:
-            column.min_width = max(len(str(column.header)), *(cell_len(str(cell)) for cell in column.cells))
+            column.min_width = max([len(str(column.header)), *(cell_len(str(cell)) for cell in column.cells)])
     return table
 
 
