@@ -65,6 +65,8 @@ def logs(
         say(line)
     if not folder.exists():
         note(f"There are no logs in {folder}/ yet. They come with: callboard start")
+    # A pipe or a file would keep them back until the next line comes.
+    sys.stdout.flush()
     try:
         for line in tail:
             say(line)

@@ -186,7 +186,10 @@ def test_warnings_stand_in_the_error_log_and_both_are_shown_in_order(run, shell,
 def test_logs_are_followed(run, shell, jobs, wait_for_workers):
     run("start", JOBS, WORKER_PROCESSES="1")
     wait_for_workers(1)
+    wait_until(lambda: "worker started" in run("logs").stdout, 30, "its first line")
+    # When they are followed, then what was written before is seen at once, and what comes
     follower = shell.callboard("logs", "-f")
+    follower.wait_for_text("worker started")
     jobs.send("note", "a")
     follower.wait_for_text("message done")
     # When the file is rotated and something happens then
