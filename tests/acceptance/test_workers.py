@@ -192,12 +192,12 @@ def test_wrong_settings_are_named_all_at_once(shell):
         "actors",
         "-p",
         "1",
-        JOB_CONCURRENCY="eight",
+        MAX_TASKS_PER_CYCLE="eight",
         SMTP_PORT="0",
         QUEUE_LISTEN="maybe",
     )
     assert done.returncode == 2
-    for text in ("JOB_CONCURRENCY", "'eight'", "SMTP_PORT", "'0'", "QUEUE_LISTEN", "'maybe'"):
+    for text in ("MAX_TASKS_PER_CYCLE", "'eight'", "SMTP_PORT", "'0'", "QUEUE_LISTEN", "'maybe'"):
         assert text in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -211,8 +211,9 @@ def test_too_few_connections_are_said_once_at_the_start(shell, jobs, db, command
     # Given workers enough to use up what Postgres has
     workers = 20
     db(
-        "INSERT INTO callboard.workers (worker_id, hostname, pid, queues, threads, version, beat_at) "
-        "SELECT gen_random_uuid(), 'elsewhere', n, '{other}', 1, '0', now() + interval '1 minute' "
+        # Without a lock to look at, so that nobody takes them for dead while the test runs.
+        "INSERT INTO callboard.workers (worker_id, hostname, pid, queues, threads, version, beat_at, holds_lock) "
+        "SELECT gen_random_uuid(), 'elsewhere', n, '{other}', 1, '0', now() + interval '50 seconds', false "
         "FROM generate_series(1, %s) AS n",
         workers,
     )
