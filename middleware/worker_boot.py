@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dramatiq.broker import Broker
 from dramatiq.middleware import Middleware
 
-from callboard.errors import DatabaseUnavailable
+from callboard.errors import ConfigurationError, DatabaseUnavailable
 from callboard.log import configure_logging, get_logger
 
 from .boot_hooks import ends_process
@@ -138,7 +138,13 @@ def _join_folder() -> None:
     from callboard.ops.worker_folders import join_folder
 
     given = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(join_folder(Path(given) if given else None))
+    try:
+        place = join_folder(Path(given) if given else None)
+    except ConfigurationError as error:
+        if not given:
+            raise
+        raise ConfigurationError(f"The folder in PROMETHEUS_MULTIPROC_DIR cannot be used. {error}") from error
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(place)
 
 
 def worker_health(broker: Broker, worker: Worker) -> dict[str, str | None]:

@@ -17,6 +17,7 @@ from callboard.broker.copying import INSERT_BELOW, INSERT_MAX, PART_BYTES_MAX, s
 from callboard.broker.doorbell import Doorbell
 from callboard.broker.outgoing import DEDUPE_WAIT_S, RING, OutgoingRow, insert_row, insert_rows
 from callboard.db import RECONNECT_ERRORS, Pool, schema
+from callboard.db.values import said
 from callboard.errors import BrokerUnavailable, DatabaseUnavailable
 from callboard.log import get_logger
 
@@ -69,7 +70,7 @@ class Sender:
                         raise error from failure
                     raise BrokerUnavailable(
                         f"Message {row.message_id} for queue {row.queue_name!r} was not stored: "
-                        f"{str(error).strip().rstrip('.')}. Send it again; it will not run twice for that."
+                        f"{said(error).rstrip('.')}. Send it again; it will not run twice for that."
                     ) from error
                 failure = failure or error
                 time.sleep(0.1)

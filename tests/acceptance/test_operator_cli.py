@@ -64,7 +64,7 @@ def test_without_queues_messages_or_workers_nothing_matches(shell):
         (["queues", "resume", "email"], 3, "Known queues: emails"),
         (["queues", "resume", "emails"], 3, "Not paused"),
         (["queues", "discard", "email", "--yes"], 3, "Known queues: emails"),
-        (["queues", "pause"], 2, "Missing argument"),
+        (["queues", "pause"], 2, "Which queues?"),
         (["queues", "pause", "emails", "--until", "yesterday"], 2, "is no moment"),
         (["queues", "pause", "emails", "--until", "2020-01-01"], 2, "has passed"),
         (["queues", "discard", "emails"], 2, "say --yes"),
