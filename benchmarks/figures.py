@@ -21,7 +21,8 @@ from typing import Any
 
 from benchmarks.filling import Sizes, fill
 from callboard.db import connect, schema
-from callboard.dev.postgres import bundled_bin_dir, temporary_server
+from callboard.dev.postgres import bundled_bin_dir
+from callboard.dev.temporary_postgres import temporary_server
 from callboard.ops import (
     condition,
     explanations,

@@ -17,10 +17,16 @@ import psycopg2
 
 from benchmarks import costs
 from callboard.dev.postgres import Server as EmbeddedServer
-from callboard.dev.postgres import temporary_server
+from callboard.dev.temporary_postgres import temporary_server
 
 #: Postgres' own defaults, said out loud; the rest of the settings is callboard/dev/postgres.py's.
-DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "log_line_prefix": "%p %a|"}
+DURABLE = {
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "max_wal_size": "1GB",
+    "log_line_prefix": "%p %a|",
+}
 SHOWN = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "shared_buffers",
          "max_wal_size", "autovacuum", "max_connections")  # fmt: skip
 RELOAD_S = 0.5

@@ -20,7 +20,8 @@ import actors  # noqa: F401
 import callboard.app
 from callboard.broker.schedules import declared_on
 from callboard.db import Pool, schema
-from callboard.dev.postgres import Server, temporary_server
+from callboard.dev.postgres import Server
+from callboard.dev.temporary_postgres import temporary_server
 
 # Started in the background by a shell, this process ignores Ctrl-C, and so would the programs that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -105,22 +106,35 @@ def _system_template(system_server: Server | None) -> str | None:
     return None if system_server is None else _migrated_template(system_server)
 
 
+@contextlib.contextmanager
+def fresh_database(server: Server, template: str = "template0") -> Iterator[str]:
+    """A database of its own for one test, dropped after it: thousands of them would fill a disk."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    yield server.recreate_database(name, template)
+    # Where the server was ended by the test, its data goes with it.
+    with contextlib.suppress(psycopg2.OperationalError):
+        server.drop_database(name)
+
+
 @pytest.fixture
-def database_url(embedded_server: Server, _embedded_template: str) -> str:
+def database_url(embedded_server: Server, _embedded_template: str) -> Iterator[str]:
     """A fresh, migrated database on the embedded server."""
-    return embedded_server.recreate_database(f"test_{os.getpid()}_{next(_numbers)}", _embedded_template)
+    with fresh_database(embedded_server, _embedded_template) as url:
+        yield url
 
 
 @pytest.fixture(params=["embedded", "system"])
-def each_database_url(request: pytest.FixtureRequest, embedded_server: Server, _embedded_template: str) -> str:
+def each_database_url(
+    request: pytest.FixtureRequest, embedded_server: Server, _embedded_template: str
+) -> Iterator[str]:
     """A fresh, migrated database on each kind of server: what a test of SQL asks for."""
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    if request.param == "embedded":
-        return embedded_server.recreate_database(name, _embedded_template)
-    if not SYSTEM_POSTGRES:
-        pytest.skip("no Postgres of the system is installed; the embedded one ran this test")
-    server = request.getfixturevalue("system_server")
-    return server.recreate_database(name, request.getfixturevalue("_system_template"))
+    server, template = embedded_server, _embedded_template
+    if request.param == "system":
+        if not SYSTEM_POSTGRES:
+            pytest.skip("no Postgres of the system is installed; the embedded one ran this test")
+        server, template = request.getfixturevalue("system_server"), request.getfixturevalue("_system_template")
+    with fresh_database(server, template) as url:
+        yield url
 
 
 @pytest.fixture

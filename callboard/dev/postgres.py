@@ -198,6 +198,13 @@ class Server:
             cursor.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
 
+    def drop_database(self, name: str) -> None:
+        """Drop the database with the sessions in it, if it is there."""
+        connection = psycopg2.connect(self.url())
+        connection.autocommit = True
+        with contextlib.closing(connection), connection.cursor() as cursor:
+            cursor.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
     def ensure_database(self, name: str) -> str:
         """Make the database unless it is there, and return its URL."""
         connection = psycopg2.connect(self.url())
@@ -304,28 +311,3 @@ def project_server(project_dir: Path) -> Iterator[Server]:
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 server.stop()
-
-
-@contextmanager
-def temporary_server(bin_dir: Path | None = None, **options: str) -> Iterator[Server]:
-    """Run a server that is gone with its data after the block, for tests: fast, not durable."""
-    # Not under a private temporary folder: as root, the server runs as another user and must get there.
-    place = Path(tempfile.mkdtemp(prefix="callboard-pg-", dir="/tmp"))
-    place.chmod(0o755)
-    fast = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", **options}
-    server = Server(place / "data", bin_dir or bundled_bin_dir(), fast)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-        _remove(place)
-
-
-def _remove(place: Path) -> None:
-    for _ in range(20):
-        shutil.rmtree(place, ignore_errors=True)
-        if not place.exists():
-            return
-        time.sleep(0.1)
-    log.warning("temporary server's files could not be removed", path=str(place))

@@ -8,7 +8,7 @@ import socket
 import sys
 
 from callboard.db import schema
-from callboard.dev.postgres import temporary_server
+from callboard.dev.temporary_postgres import temporary_server
 from tests.acceptance.processes import Jobs
 from tests.conftest import wait_until
 

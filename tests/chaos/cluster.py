@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import psycopg2
 
 from callboard.db import schema
-from callboard.dev.postgres import Server, temporary_server
+from callboard.dev.postgres import Server
+from callboard.dev.temporary_postgres import temporary_server
 from tests.conftest import is_running, pause_upkeep, wait_until
 
 #: What is committed must outlive the server's death; only the machine's own is left out.

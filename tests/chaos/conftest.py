@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from tests.chaos.aging import AgingTable
 from tests.chaos.cluster import own_cluster
 from tests.chaos.stage import Line, Stage, stage
-from tests.conftest import SYSTEM_POSTGRES
+from tests.conftest import SYSTEM_POSTGRES, fresh_database
 
 _lines = pytest.StashKey[list[str]]()
 SERVERS = {"short": ["embedded"], "long": ["embedded", "system"] if SYSTEM_POSTGRES else ["embedded"]}
@@ -104,11 +103,11 @@ def _aging_begins(request: pytest.FixtureRequest, is_long: bool) -> None:
 
 
 @pytest.fixture
-def chaos_database_url(chaos_server: str, request: pytest.FixtureRequest) -> str:
+def chaos_database_url(chaos_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """A fresh, migrated database on the server that this run is for."""
     server = request.getfixturevalue(f"{chaos_server}_server")
-    template = request.getfixturevalue(f"_{chaos_server}_template")
-    return str(server.recreate_database(f"chaos_{os.getpid()}", template))
+    with fresh_database(server, request.getfixturevalue(f"_{chaos_server}_template")) as url:
+        yield url
 
 
 @pytest.fixture

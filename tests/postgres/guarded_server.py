@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from callboard.dev.postgres import UNPRIVILEGED_USER, Server, temporary_server
+from callboard.dev.postgres import UNPRIVILEGED_USER, Server
+from callboard.dev.temporary_postgres import temporary_server
 from tests.acceptance.processes import free_port
 
 PASSWORD = "Zq7xKvJw9"

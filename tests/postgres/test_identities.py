@@ -10,7 +10,7 @@ import pytest
 import actors.maintenance
 from callboard.broker.liveness import Liveness
 from callboard.db import Pool, connect, schema, sql
-from callboard.dev.postgres import temporary_server
+from callboard.dev.temporary_postgres import temporary_server
 from callboard.errors import PermanentError
 from callboard.ops import audit, retention
 from callboard.ops.doctor import examine_database

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.resources
-import itertools
 import json
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,10 +18,8 @@ import pytest
 
 from callboard.broker import PostgresBroker
 from callboard.db import schema
-from tests.conftest import wait_until
+from tests.conftest import fresh_database, wait_until
 from tests.postgres.broker.conftest import make_broker, running_worker
-
-_numbers = itertools.count()
 
 
 def stock_schema() -> str:
@@ -60,16 +57,16 @@ def stock_message(name: str, queue_name: str = "jobs", **options: Any) -> tuple[
 
 
 @pytest.fixture(params=["embedded", "system"])
-def stock_url(request: pytest.FixtureRequest) -> str:
+def stock_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A database as `psql < schema.sql` of dramatiq-pg leaves it."""
     server = request.getfixturevalue(f"{request.param}_server")
     if server is None:
         pytest.skip("no Postgres of the system is installed; the embedded one ran this test")
-    url = str(server.recreate_database(f"stock_{next(_numbers)}"))
-    with contextlib.closing(psycopg2.connect(url)) as connection:
-        connection.cursor().execute(stock_schema())
-        connection.commit()
-    return url
+    with fresh_database(server) as url:
+        with contextlib.closing(psycopg2.connect(url)) as connection:
+            connection.cursor().execute(stock_schema())
+            connection.commit()
+        yield url
 
 
 @pytest.fixture

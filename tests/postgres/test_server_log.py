@@ -17,7 +17,7 @@ from callboard.broker.completions import Completions
 from callboard.broker.copying import INSERT_BELOW
 from callboard.broker.verdict import AttemptError, Outcome, Verdict
 from callboard.db import schema
-from callboard.dev.postgres import temporary_server
+from callboard.dev.temporary_postgres import temporary_server
 from callboard.errors import BrokerUnavailable
 from tests.conftest import SYSTEM_POSTGRES, wait_until
 from tests.postgres.broker.conftest import make_broker

@@ -13,7 +13,8 @@ import psycopg2
 import pytest
 
 from callboard.db import schema
-from callboard.dev.postgres import Server, temporary_server
+from callboard.dev.postgres import Server
+from callboard.dev.temporary_postgres import temporary_server
 from callboard.errors import CallboardError, DatabaseUnfit, UpgradeRefused
 
 SCHEMAS = "CREATE SCHEMA callboard AUTHORIZATION {role}; CREATE SCHEMA dramatiq AUTHORIZATION {role};"

@@ -13,7 +13,7 @@ import pytest
 
 from callboard.broker.liveness import BEAT_OVERDUE_S, DUTY_OVERDUE_S, MAX_LOST_WORKERS, Liveness, unregister_parameters
 from callboard.db import schema, sql
-from callboard.dev.postgres import temporary_server
+from callboard.dev.temporary_postgres import temporary_server
 from tests.conftest import wait_until
 from tests.postgres.broker.fake_workers import Workers, held_lock, opened
 

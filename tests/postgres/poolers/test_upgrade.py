@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import os
 import subprocess
 import sys
 import threading
@@ -15,15 +13,14 @@ import pytest
 from callboard.db import schema
 from callboard.db.migrations import turn
 from callboard.errors import Conflict
-from tests.conftest import wait_until
+from tests.conftest import fresh_database, wait_until
 from tests.poolers import IGNORES_OPTIONS, pooled
-
-numbers = itertools.count()
 
 
 @pytest.fixture
 def empty_url(embedded_server):
-    return embedded_server.recreate_database(f"empty_{os.getpid()}_{next(numbers)}")
+    with fresh_database(embedded_server) as url:
+        yield url
 
 
 @contextlib.contextmanager
