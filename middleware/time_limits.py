@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from dramatiq.broker import Broker
@@ -29,6 +30,8 @@ log = get_logger(__name__)
 
 #: How long after its time limit a message that goes on costs its process, ms.
 MARGIN_MS = 30_000
+#: How long a message that was interrupted has in any case, s: on a busy machine its thread must first have its turn.
+INTERRUPTION_TAKES_S = 1.0
 
 
 class TimeLimits(TimeLimit):
@@ -46,8 +49,8 @@ class TimeLimits(TimeLimit):
         self._interval_s = options.get("interval", 1_000) / 1000
         #: What ends the watch over each worker of this process.
         self._stopped: dict[Any, threading.Event] = {}
-        #: Leases that were over their limit at an earlier look, that were interrupted, and that were given up.
-        self._late: set[int] = set()
+        #: Leases over their limit, with the moment when that was seen; those that were interrupted; given up.
+        self._late: dict[int, float] = {}
         self._interrupted: set[int] = set()
         self._given_up: set[int] = set()
 
@@ -93,22 +96,23 @@ class TimeLimits(TimeLimit):
 
     def _look(self, broker: Any, side: WorkerSide) -> None:
         """Interrupt what is over its time limit, and give up what is far over it."""
-        held = side.held()
-        for delivery in held:
+        now = time.monotonic()
+        for delivery in side.held():
             run_s = delivery.run_s
             if run_s is None or delivery.lease_id in self._given_up:
                 continue
             limit_s, margin_s = self._limits_of(broker, delivery)
-            if run_s >= limit_s and delivery.lease_id not in self._interrupted:
+            if run_s < limit_s:
+                continue
+            if delivery.lease_id not in self._interrupted:
                 self._interrupt(delivery, limit_s)
-            # Never at the look that interrupts it: however short the margin is, that may be all it takes.
-            if run_s >= limit_s + margin_s and delivery.lease_id in self._late:
+            # However short the margin is: the interruption may be all it takes, once its thread has its turn.
+            is_ending = now - self._late.setdefault(delivery.lease_id, now) < INTERRUPTION_TAKES_S
+            if run_s >= limit_s + margin_s and not is_ending:
                 self._give_up(side, delivery, run_s, limit_s)
-            elif run_s >= limit_s:
-                self._late.add(delivery.lease_id)
         # Another worker's leases too: its watch notes them in the same sets.
         leases = {delivery.lease_id for other in broker.workers for delivery in other.held()}
-        self._late &= leases
+        self._late = {lease: since for lease, since in self._late.items() if lease in leases}
         self._interrupted &= leases
         self._given_up &= leases
 

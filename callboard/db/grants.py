@@ -120,6 +120,10 @@ def grants_for(role: str, name: str) -> Iterator[str]:
         yield f"GRANT EXECUTE ON FUNCTION {', '.join(FUNCTIONS)} TO {name};"
 
 
+#: How a sentence names whoever uses a role.
+WHO = {"producer": "A producer", "worker": "A worker", "api": "The API", "read": "Monitoring"}
+
+
 def privileges_of(role: str) -> Iterator[Missing]:
     """Yield each privilege of a role of ours apart, as Postgres can be asked for it."""
     for thing, privileges in GRANTS[role].items():
@@ -145,10 +149,10 @@ def advice(role: str, said: str) -> str:
     for thing, privileges in GRANTS[role].items():
         if thing.partition(".")[2] in words:
             kind = _kind(thing)
-            return f"A {role} needs {privileges} on {thing}: GRANT {privileges} ON {kind}{thing} TO …"
+            return f"{WHO[role]} needs {privileges} on {thing}: GRANT {privileges} ON {kind}{thing} TO …"
     if words & {"callboard", "dramatiq"}:
-        return f"A {role} needs USAGE on the schemas {SCHEMAS}: GRANT USAGE ON SCHEMA {SCHEMAS} TO …"
-    return f"All that a {role} needs prints: callboard db grants --{role} ROLE"
+        return f"{WHO[role]} needs USAGE on the schemas {SCHEMAS}: GRANT USAGE ON SCHEMA {SCHEMAS} TO …"
+    return f"All that {WHO[role][0].lower()}{WHO[role][1:]} needs prints: callboard db grants --{role} ROLE"
 
 
 def refusal(role: str, said: str) -> str:

@@ -23,16 +23,18 @@ CHOICES = {
     "hours": ["--hours", "1"],
     "all_": ["--all"],
     "name": ["jobs"],
+    "names": ["jobs"],
 }
 #: Options that say how, not which.
-HOW = {"yes", "dry_run", "reason", "output", "canary", "wait", "kwargs", "replace_kwargs", "args"}
+HOW = {"yes", "dry_run", "reason", "output", "canary", "wait", "kwargs", "replace_kwargs", "args", "force"}
 #: What commands take in another way than the table says.
 OTHERWISE = {
     "retry ids": ["all"],
     "messages cancel ids": ["{queued}"],
+    "queues pause until": ["--all", "--until", "1h"],
 }
-#: Who names the letters has chosen them: docs/cli.md says that these are not asked about again.
-NOT_ASKED = {"dead retry ids"}
+#: Who names the letters or queues has chosen them: docs/cli.md says that these are not asked about again.
+NOT_ASKED = {"dead retry ids", "queues pause names", "queues resume names"}
 
 ASKING = {name: command for name, command in commands().items() if any(p.name == "yes" for p in command.params)}
 

@@ -51,6 +51,8 @@ ASKED = {
     "enqueue": [[HOSTILE], ["send_email", HOSTILE]],
     "db current": [[]],
     "db check": [[]],
+    "db grants": [["--producer", HOSTILE]],
+    "settings": [[], ["-o", "json"]],
     "processes": [[]],
 }
 #: These print nothing that is in the database: they run processes, print statements of ours, or send one message.

@@ -52,7 +52,7 @@ def test_a_pause_holds_for_two_busy_processes_within_two_seconds_and_resume_star
 ):
     # Given two worker processes in the middle of many short messages, which they claim ahead
     count = 3_000
-    send_many(count)
+    send_many(count, seconds=0.04)
     for _ in range(2):
         shell.dramatiq(JOBS, threads=4, **SELDOM)
     wait_for_workers(2)

@@ -35,7 +35,7 @@ def test_the_figures_of_queues_are_counted_in_indexes(connection):
     assert plan.indexes("queue") == {"queue_ready_idx", "queue_running_idx"}
 
 
-# Of less than 100,000, reading the whole primary key for a moment is cheaper than one block range of the heap.
+# Of less than 100,000, reading all of it is cheaper than one block range of 128 pages.
 @pytest.mark.parametrize("connection", [200_000], indirect=True)
 def test_the_pace_reads_the_end_of_the_history_and_not_all_of_it(connection):
     # The history spans 10 minutes

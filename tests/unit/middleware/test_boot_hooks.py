@@ -40,7 +40,7 @@ def test_every_hook_of_a_start_ends_the_process_when_it_fails():
     [
         (ConfigurationError("METRICS_HOST is wrong."), 2, "METRICS_HOST is wrong."),
         (PermissionError(13, "Permission denied", "/metrics"), 2, "/metrics"),
-        (psycopg2.errors.InsufficientPrivilege("permission denied for schema callboard"), 2, "may not do this"),
+        (psycopg2.errors.InsufficientPrivilege("permission denied for schema callboard"), 2, "USAGE on the schemas"),
         (RuntimeError("can't start new thread"), 1, "RuntimeError: can't start new thread"),
     ],
     ids=lambda value: type(value).__name__,
