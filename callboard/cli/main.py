@@ -1,4 +1,4 @@
-"""The command's entry: its groups, and how an error becomes a sentence and an exit code."""
+"""The command's entry: what surrounds every command, and how an error becomes a sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -6,37 +6,13 @@ import io
 import os
 import sys
 
-import psycopg2
+import typer
 import typer.main
 
 from callboard import __version__
-from callboard.cli import (
-    audit,
-    background,
-    database,
-    dead,
-    dead_habits,
-    development,
-    doctor,
-    messages,
-    queues,
-    schedules,
-    sending,
-    serving,
-    settings,
-    stats,
-    status,
-    usage,
-    workers,
-)
+from callboard.cli import base_install, usage
+from callboard.cli.commands import Commands
 from callboard.cli.output import note, say
-from callboard.db import Pool
-from callboard.errors import CallboardError, ConfigurationError, InvalidRequest, NotFound
-from callboard.ops.refusals import refusal_text
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_NOTHING_MATCHED = 3
 
 EPILOG = """\
 examples:
@@ -59,6 +35,7 @@ examples:
 """
 
 app = typer.Typer(
+    cls=Commands,
     help="Background jobs on Postgres: run them, look into them, put them right.",
     epilog=EPILOG,
     no_args_is_help=True,
@@ -66,37 +43,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("demo")(development.demo)
-app.command("dev")(development.dev)
-app.command("work")(serving.work)
-app.command("api")(serving.api)
-app.command("start")(background.start)
-app.command("stop")(background.stop)
-app.command("restart")(background.restart)
-app.command("logs")(background.logs)
-app.command("processes")(background.list_processes)
-app.add_typer(database.app, name="db")
-app.command("status")(status.status)
-app.command("stats")(stats.stats)
-app.command("health")(status.health)
-app.command("doctor")(doctor.doctor)
-app.command("settings")(settings.settings)
-app.command("audit")(audit.audit)
-app.add_typer(queues.app, name="queues")
-app.command("size")(queues.size)
-app.add_typer(messages.app, name="messages")
-# What they were called where people come from.
-app.add_typer(messages.app, name="jobs", hidden=True)
-app.command("workers")(workers.workers)
-app.add_typer(dead.app, name="dead")
-app.command("failed")(dead_habits.failed)
-app.command("retry")(dead_habits.retry)
-app.command("forget")(dead_habits.forget)
-app.command("flush")(dead_habits.flush)
-app.add_typer(schedules.app, name="schedules")
-app.command("enqueue")(sending.enqueue)
-app.command("test-email")(sending.send_test_email)
-app.command("test", hidden=True)(sending.send_test_email)
 
 
 @app.callback(invoke_without_command=True)
@@ -108,14 +54,16 @@ def _root(
         say(__version__)
         raise typer.Exit
     if context.invoked_subcommand is not None:
-        _prepare_settings(context.invoked_subcommand)
+        _prepare(context.invoked_subcommand)
 
 
-def _prepare_settings(command: str) -> None:
-    """Let what .env says to libraries act, and name what takes the place of old variables."""
-    from callboard.app import export_library_variables
+def _prepare(command: str) -> None:
+    """Let lists read every row, let what .env says to libraries act, and name what takes the place of old variables."""
+    from callboard.app import export_library_variables, get_pool
     from callboard.settings import successors
 
+    # One odd row must not take a list from an operator.
+    get_pool().read_everything()
     if command != "settings":  # Which shows where each was set.
         export_library_variables()
     # These say it among what they print, or log.
@@ -130,22 +78,16 @@ def main() -> None:
         # A bar or an arrow that a terminal's encoding lacks is shown as its escape.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    # One odd row must not take a list from an operator.
-    Pool.reads_all = True
     try:
-        sys.exit(usage.run(usage.name_arguments(typer.main.get_command(app)), sys.argv[1:]))
-    except ConfigurationError as error:
-        note(f"The configuration is wrong:\n{error}")
-        sys.exit(EXIT_USAGE)
-    except InvalidRequest as error:
-        note(str(error))
-        sys.exit(EXIT_USAGE)
-    except NotFound as error:
-        note(str(error))
-        sys.exit(EXIT_NOTHING_MATCHED)
-    except CallboardError as error:
-        note(str(error))
-        sys.exit(EXIT_FAILED)
-    except psycopg2.Error as error:
-        note(refusal_text(error))
-        sys.exit(EXIT_FAILED)
+        sys.exit(usage.run(typer.main.get_command(app), sys.argv[1:]))
+    except ModuleNotFoundError as error:
+        # A command's module is imported when it runs, and may need more than the base package has.
+        base_install.refusal(error)()
+    except Exception as error:
+        # Late: the errors of all parts are known to it, and with them Dramatiq and Postgres.
+        from callboard.cli import failures
+
+        exit_code = failures.told(error)
+        if exit_code is None:
+            raise
+        sys.exit(exit_code)

@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from callboard.errors import NotFound
 from callboard.plain_text import plain, plain_json
+
+# Late in what needs them: a line of text or of JSON, a version, a help need none of it.
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from callboard.errors import NotFound
 
 
 class Form(StrEnum):
@@ -54,6 +56,8 @@ def say_lines(text: str, *, indent: str = "") -> None:
 
 def nothing(sentence: str, form: Form) -> NotFound:
     """Return the error of a list without rows; as JSON, a script gets a list all the same."""
+    from callboard.errors import NotFound
+
     if form is Form.JSON:
         print_json([])
     return NotFound(sentence)
@@ -113,6 +117,10 @@ def _lines_of(table: Table) -> list[str]:
 
 
 def _table(rows: Sequence[Any], columns: dict[str, Callable[[Any], str]]) -> Table:
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, header_style="bold", expand=bool(columns.keys() & FREE_COLUMNS))
     for name in columns:
         if name in FREE_COLUMNS:
@@ -144,6 +152,9 @@ def plain_name(name: str) -> str:
 
 def facts(pairs: Iterable[tuple[str, str]]) -> Table:
     """Return a table of names and what is to be said about each."""
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -154,6 +165,8 @@ def facts(pairs: Iterable[tuple[str, str]]) -> Table:
 
 def styled(text: str, style: str = "", *, keeps_lines: bool = False) -> Text:
     """Return text for a console, in a style of ours."""
+    from rich.text import Text
+
     return Text(plain(text, keeps_lines=keeps_lines), style=style)
 
 
@@ -162,6 +175,8 @@ def console() -> Console:
 
     A terminal too narrow for a table breaks its lines: made to fit, it would lose names and cut ids.
     """
+    from rich.console import Console
+
     width = max(Console().width, NARROWEST) if sys.stdout.isatty() else 160
     return Console(width=width, highlight=False)
 
