@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from callboard.cli.output import note
 from callboard.errors import CallboardError, InvalidRequest, NotFound
@@ -53,6 +51,9 @@ def progress(what: str, total: int) -> Iterator[Any]:
 
     Ctrl-C ends it between two transactions or takes the last one back; how far it came is said anywhere.
     """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     done = 0

@@ -1,4 +1,10 @@
-"""Payments through YooKassa: the gateway, the state machine, the inbox of webhooks, keys that charge only once."""
+"""Payments through YooKassa: the gateway, the state machine, the inbox of webhooks, keys that charge only once.
+
+The gateway loads at first use: with YooKassa's SDK it is more than a third of what the API imports, and a process
+without a shop never asks for it.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from callboard.payments.creation import (
     Begun,
@@ -21,7 +27,6 @@ from callboard.payments.errors import (
     YooKassaRateLimited,
     YooKassaUnavailable,
 )
-from callboard.payments.gateway import Gateway
 from callboard.payments.inbox import (
     Announcement,
     Silence,
@@ -35,6 +40,9 @@ from callboard.payments.settlement import Outcome, Settled, settle, settle_absen
 from callboard.payments.shop import Shop
 from callboard.payments.status import Status, advance
 from callboard.payments.store import find_payment
+
+if TYPE_CHECKING:
+    from callboard.payments.gateway import Gateway
 
 __all__ = [
     "Announcement",
@@ -74,3 +82,11 @@ __all__ = [
     "settle_absence",
     "webhook_silence",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Gateway":
+        from callboard.payments.gateway import Gateway
+
+        return Gateway
+    raise AttributeError(f"module 'callboard.payments' has no attribute {name!r}")

@@ -15,7 +15,7 @@ import json
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from psycopg2.extras import Json
@@ -29,10 +29,12 @@ from callboard.payments.errors import (
     RepeatWindowPassed,
     YooKassaUnavailable,
 )
-from callboard.payments.gateway import Gateway
 from callboard.payments.payment import NewPayment, Payment, ProviderPayment, fingerprint
 from callboard.payments.status import Status
 from callboard.payments.store import fetch, find_payment, lock_payment
+
+if TYPE_CHECKING:
+    from callboard.payments.gateway import Gateway
 
 log = get_logger(__name__)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import Depends, Request
@@ -14,12 +15,14 @@ from fastapi import Depends, Request
 from callboard.app import POOL_SIZE
 from callboard.db import Pool
 from callboard.db.shares import Share, Shares
-from callboard.payments import Gateway
 from callboard.settings import Settings
 from callboard.web.client_address import client_name
 from callboard.web.lanes import LIMITS, THREADS, Gate, Lane, make_gates
 from callboard.web.refusals import Refusals
 from callboard.web.shared_look import SharedLook
+
+if TYPE_CHECKING:
+    from callboard.payments import Gateway
 
 T = TypeVar("T")
 
@@ -40,6 +43,9 @@ class State:
     _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
+        if self.settings.yukassa_shop_id is not None:
+            # YooKassa's SDK takes half a second to load: now, and not while the first customer waits.
+            importlib.import_module("callboard.payments.gateway")
         # What only describes the app has no pool.
         if isinstance(self.pool, Pool):
             self.pool.read_everything()
@@ -61,6 +67,8 @@ class State:
         """The shop at YooKassa. Raises: ConfigurationError when none is set."""
         with self._lock:
             if self._gateway is None:
+                from callboard.payments import Gateway
+
                 self._gateway = Gateway.from_settings(self.settings)
             return self._gateway
 
