@@ -6,6 +6,7 @@ called by worker, API and CLI, renders every record (also those of libraries) wi
 
 from __future__ import annotations
 
+import importlib
 import logging
 import logging.handlers
 import re
@@ -103,8 +104,7 @@ def configure_logging(level: str = "info", log_format: str | None = None, folder
 
     Into a folder, where one is given: out.log, and error.log for warnings and errors.
     """
-    import structlog
-
+    structlog = _import_structlog()
     is_terminal = folder is None and _is_read_in_terminal()
     is_json = (log_format or ("console" if is_terminal else "json")) == "json"
     renderers: list[Any] = (
@@ -142,6 +142,21 @@ def configure_logging(level: str = "info", log_format: str | None = None, folder
     root.setLevel({"warn": "WARNING"}.get(level, level.upper()))
     for noisy in ("uvicorn.access", "mail.log", "urllib3", "httpx", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _import_structlog() -> Any:
+    """Import structlog without Rich, which it loads to draw tracebacks; ours are plain text on every format.
+
+    With Pygments and attrs that was the largest part of what a worker process loads, before its first message.
+    """
+    if "rich" in sys.modules or "structlog" in sys.modules:
+        return importlib.import_module("structlog")
+    # None is how Python is told that a module cannot be imported; structlog does without.
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("structlog")
+    finally:
+        del sys.modules["rich"]
 
 
 def _is_read_in_terminal() -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 
 import dramatiq
 import pytest
@@ -101,3 +103,19 @@ def test_no_line_steers_a_terminal_or_forges_another(capsys, log_format):
     if log_format == "json":
         first, second = (json.loads(line) for line in written.splitlines())
         assert first["queue"] == HOSTILE and HOSTILE.split("\r", maxsplit=1)[0] in second["exception"]
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_setting_logs_up_loads_nothing_that_draws_tracebacks_and_takes_it_from_nobody(log_format):
+    # Given a process of its own that logs an error
+    code = (
+        "import sys\nfrom callboard.log import configure_logging, get_logger\n"
+        f"configure_logging('info', {log_format!r})\n"
+        "try:\n    raise ValueError('refused')\nexcept ValueError:\n    get_logger('ours').exception('actor failed')\n"
+        "print(*(name for name in ('rich', 'pygments', 'attr') if name in sys.modules))\n"
+        "from rich.console import Console\nConsole().print('drawn')\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    # Then the traceback is there, Rich was not needed, and who asks for it has it
+    assert done.stderr.count("ValueError: refused") == 1
+    assert done.stdout == "\ndrawn\n"

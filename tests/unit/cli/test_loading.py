@@ -72,7 +72,7 @@ def test_what_names_no_command_loads_none(words):
         (["size"], "queues"),
         (["settings"], "settings"),
         (["stop"], "background"),
-        (["work"], "serving"),
+        (["work", "--once"], "serving"),
     ],
     ids=lambda given: " ".join(given) if isinstance(given, list) else "",
 )
