@@ -9,13 +9,13 @@ from callboard.broker.coroutines import check_event_loop
 from callboard.broker.running import note_worker_end, note_worker_start
 from callboard.broker.stopping import is_dramatiqs_process, refuse_start
 from callboard.broker.work_queue import WorkQueue
-from callboard.broker.worker_side import WorkerSide
 from callboard.errors import CallboardError, ConfigurationError
 
 if TYPE_CHECKING:
     from dramatiq.worker import Worker
 
     from callboard.broker.broker import PostgresBroker
+    from callboard.broker.worker_side import WorkerSide
 
 
 class Sides:
@@ -56,6 +56,9 @@ class Sides:
             refuse_start(error)
 
     def start(self, worker: Worker) -> None:
+        # Late: a process that only sends, or asks, has no use for a fifth of what the broker is made of.
+        from callboard.broker.worker_side import WorkerSide
+
         side = WorkerSide(self._broker, worker)
         self._sides[worker] = side
         note_worker_start(side, is_dramatiqs=is_dramatiqs_process())
