@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from callboard.db import Pool, sql
+from callboard.dev.demo import plan
 from callboard.dev.stack import StackFailed
 
 TIMEOUT_S = 20
@@ -72,7 +73,7 @@ def _wait_for(pool: Pool, recipient: str, condition: Any) -> Holder:
 
 
 def _find(pool: Pool, recipient: str) -> Holder | None:
-    with pool.cursor() as cursor:
+    with pool.cursor(plan.DATABASE_TIMEOUT_S) as cursor:
         cursor.execute(sql("demo/find_receipt_holder"), {"recipient": recipient})
         row = cursor.fetchone()
     return None if row is None else Holder(*row)

@@ -85,7 +85,7 @@ def check_again(project_dir: Path) -> int:
         raise StackFailed(f"No morning has been run in {project_dir} yet. Run one with: callboard demo --exit")
     with project_server(project_dir) as server:
         pool = Pool(server.url(DATABASE), application_name="callboard demo")
-        with pool.cursor() as cursor:
+        with pool.cursor(plan.DATABASE_TIMEOUT_S) as cursor:
             checks = check_morning(json.loads(books_file.read_text()), cursor, place / "mail", place / "reports")
         pool.close()
     _show_summary(checks, console)
@@ -137,7 +137,7 @@ def _make_register(stack: Stack) -> None:
 
 def _closing(stack: Stack, pool: Pool, console: Console, takeover: Takeover) -> list[Check]:
     books = json.loads((stack.place / "books.json").read_text())
-    with pool.cursor() as cursor:
+    with pool.cursor(plan.DATABASE_TIMEOUT_S) as cursor:
         checks = check_morning(books, cursor, stack.mail_dir, stack.reports_dir)
     before, after = takeover.before, takeover.after
     checks.append(
@@ -211,7 +211,7 @@ def _wait_until_quiet(pool: Pool) -> None:
     """Wait until no message waits or runs."""
     until = time.monotonic() + QUIET_TIMEOUT_S
     while True:
-        with pool.cursor() as cursor:
+        with pool.cursor(plan.DATABASE_TIMEOUT_S) as cursor:
             busy = {queue.queue_name: queue.pending + queue.running for queue in queue_figures(cursor)}
         if not any(busy.values()):
             return
@@ -223,7 +223,7 @@ def _wait_until_quiet(pool: Pool) -> None:
 
 
 def _update(progress: Progress, served: Any, mailed: Any, pool: Pool, stack: Stack) -> None:
-    with pool.cursor() as cursor:
+    with pool.cursor(plan.DATABASE_TIMEOUT_S) as cursor:
         cursor.execute("SELECT count(*) FROM callboard.payments WHERE provider_id IS NOT NULL")
         progress.update(served, completed=cursor.fetchone()[0])
     progress.update(mailed, completed=sum(1 for _ in stack.mail_dir.glob("*.eml")))

@@ -28,6 +28,8 @@ GREYLISTED_TIMES = 2
 WORKER_KILLED = ORDERS
 #: How long the mail server takes over that receipt the first time, so that there is a moment to stop the worker, s.
 SLOW_MAILBOX_S = 5.0
+#: Time the database may take for an answer: server, shop and workers share one machine, which may be a busy one, s.
+DATABASE_TIMEOUT_S = 30.0
 #: An address outside of YooKassa's networks (reserved for documentation).
 OUTSIDE_ADDRESS = "203.0.113.7"
 
