@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import secrets
 import shutil
 import time
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from callboard.broker import claiming, verdict_writing
+from callboard.broker import claiming, delivery, verdict_writing
 from callboard.db.prepared import Prepared
 from callboard.errors import LeaseLost
 from tests.chaos.lifecycle.machine import Lifecycle
@@ -66,6 +67,8 @@ def settled_url(chaos_database_url: str, monkeypatch: pytest.MonkeyPatch) -> str
     """A database whose server has run for a while: right after its start only heartbeats count."""
     # The model knows which of two transactions came first, but not by how much.
     monkeypatch.setattr(claiming, "LATE_COMMIT_S", 0.0)
+    # Nor does it know how long a slow machine takes between a claim and the start of the message.
+    monkeypatch.setattr(delivery, "START_WITHIN_S", math.inf)
     with opened(chaos_database_url) as db:
         statement = "SELECT pg_postmaster_start_time() < now() - interval '10 seconds'"
         wait_until(lambda: db(statement) == [(True,)], 15, "10 s of uptime")

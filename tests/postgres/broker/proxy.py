@@ -57,7 +57,7 @@ class Proxy:
         #: Time each packet takes, s.
         self.latency_s = 0.0
         self._before_loss: Callable[[], object] | None = None
-        self._marker = b""
+        self._marker = self._holding = b""
         self._links: list[Link] = []
         self._is_closed = False
 
@@ -74,9 +74,9 @@ class Proxy:
     def is_silent(self, value: bool) -> None:
         self.holds_requests = self.holds_answers = value
 
-    def lose_next_answer(self, then: Callable[[], object], to: bytes) -> None:
-        """Forward the next request that holds `to`, keep its answer, call then(), and cut the connection."""
-        self._marker, self._before_loss = to, then
+    def lose_next_answer(self, then: Callable[[], object], to: bytes, holding: bytes = b"") -> None:
+        """Forward requests that hold `to`, keep the first answer that has `holding`, call then(), and cut the link."""
+        self._marker, self._holding, self._before_loss = to, holding, then
 
     def cut(self) -> None:
         """End every connection, with all that is held back."""
@@ -127,7 +127,7 @@ class Proxy:
             while data := source.recv(65536):
                 if is_request and self._before_loss is not None and self._marker in data:
                     link.loses = True
-                if not is_request and link.loses and self._before_loss is not None:
+                if not is_request and link.loses and self._before_loss is not None and self._holding in data:
                     then, self._before_loss = self._before_loss, None
                     then()
                     link.cut()
