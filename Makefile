@@ -43,8 +43,9 @@ dev: $(READY)  ## Run the service for daily work: database, mail server, YooKass
 
 test: $(READY)  ## Run the tests (ARGS=… goes to pytest)
 	@# In more processes than there are cores: most tests wait for other programs. A file stays together, as do its
-	@# server and workers. ARGS="-n 2" is for a machine that is busy with other things.
-	@$(BIN)/python -m pytest -n 5 --dist loadfile $(ARGS)
+	@# server and workers. ARGS="-n 2" is for a machine that is busy with other things. In the order of the folders, and
+	@# not with the files of the fewest tests last, whose tests are the longest: acceptance tests begin, units fill the end.
+	@$(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 compat: $(READY)  ## Run the broker's tests on Dramatiq 2 and on every other Python that is installed (ARGS=… goes to pytest)
 	@.ci/compat $(ARGS)
