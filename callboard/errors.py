@@ -42,6 +42,11 @@ else:
     from dramatiq.errors import BrokerConnectionError as DramatiqConnectionError
 
 
+def one_line(text: str) -> str:
+    """Return what somebody says in several lines, as libpq, servers and libraries do, in one."""
+    return " ".join(text.split())
+
+
 class CallboardError(Exception):
     """Anything Callboard reports on purpose."""
 
@@ -73,14 +78,14 @@ class DatabaseUnavailable(CallboardError):
     """Postgres did not answer within the deadline. The text is one line, whatever libpq's has."""
 
     def __init__(self, text: str = "") -> None:
-        super().__init__(" ".join(text.split()))
+        super().__init__(one_line(text))
 
 
 class BrokerUnavailable(DatabaseUnavailable, DramatiqConnectionError):
     """A message could not be stored; `message` carries it, and sending it again is safe."""
 
     def __init__(self, text: str, message: Any = None) -> None:
-        Exception.__init__(self, " ".join(text.split()))
+        Exception.__init__(self, one_line(text))
         self.message = message
 
     def __str__(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
-from callboard.errors import CallboardError, DatabaseMisconfigured, DatabaseUnavailable
+from callboard.errors import CallboardError, DatabaseMisconfigured, DatabaseUnavailable, one_line
 
 _LOGIN = "Correct user and password in DATABASE_URL (inside them @ : / % are written as %40 %3A %2F %25)"
 _DATABASE = "Correct the database's name in DATABASE_URL, or create it"
@@ -70,7 +70,7 @@ _NAMES = r"connection to server (?:at|on) .*? failed: |\"[^\"\n]*\""
 
 def connect_failure(error: BaseException, url: str) -> CallboardError:
     """Return the error that tells what happened: DatabaseMisconfigured, or DatabaseUnavailable for what passes."""
-    said = " ".join(_without_secrets(str(error), url).split()) or type(error).__name__
+    said = one_line(_without_secrets(str(error), url)) or type(error).__name__
     remedy = _remedy(str(error), url)
     if remedy is None:
         return DatabaseUnavailable(f"Postgres cannot be reached: {said}")

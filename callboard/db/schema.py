@@ -14,6 +14,7 @@ import psycopg2
 from callboard.db import limits
 from callboard.db.session import connect
 from callboard.db.upgrade_refusals import refusals
+from callboard.db.values import said
 from callboard.errors import DatabaseUnfit, InvalidRequest, SchemaOutdated
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def expected() -> Iterator[None]:
         psycopg2.errors.InvalidSchemaName,
     ) as error:
         raise SchemaOutdated(
-            f"The database lacks a part of Callboard's schema ({str(error).splitlines()[0]}). Run: callboard db upgrade"
+            f"The database lacks a part of Callboard's schema ({said(error)}). Run: callboard db upgrade"
         ) from error
 
 

@@ -12,7 +12,8 @@ import psycopg2
 from psycopg2 import errors
 
 from callboard.db.sql import sql
-from callboard.errors import DatabaseMisconfigured, DatabaseUnavailable, UpgradeRefused
+from callboard.db.values import said
+from callboard.errors import DatabaseMisconfigured, DatabaseUnavailable, UpgradeRefused, one_line
 
 #: Opens a connection to the database that refused.
 Connect = Callable[[], Any]
@@ -76,10 +77,11 @@ def refusals(connect: Connect) -> Iterator[None]:
 
 
 def _refusal(connect: Connect, error: psycopg2.Error, statement: str) -> UpgradeRefused:
-    said = (error.diag.message_primary or str(error).strip() or type(error).__name__).splitlines()[0]
     asked = _asked(error, statement)
     place = f"at {asked}, and the revision it came in was undone" if asked else "at a look at callboard.schema_version"
-    return UpgradeRefused(f"The schema was not upgraded: Postgres said {said!r} {place}; {_remedy(connect, error)}")
+    return UpgradeRefused(
+        f"The schema was not upgraded: Postgres said {said(error)!r} {place}; {_remedy(connect, error)}"
+    )
 
 
 def _asked(error: psycopg2.Error, statement: str) -> str:
@@ -99,7 +101,7 @@ def _remedy(connect: Connect, error: psycopg2.Error) -> str:
     try:
         with contextlib.closing(connect()) as connection, connection.cursor() as cursor:
             if isinstance(error, errors.InsufficientPrivilege):
-                return _missing(cursor, error.diag.message_primary or "", again)
+                return _missing(cursor, said(error), again)
             if isinstance(error, _WAITED):
                 return _holder(cursor, again)
     except (psycopg2.Error, DatabaseMisconfigured, DatabaseUnavailable):
@@ -112,7 +114,7 @@ def _remedy(connect: Connect, error: psycopg2.Error) -> str:
     return f"mend what it says, {again}"
 
 
-def _missing(cursor: Any, said: str, again: str) -> str:
+def _missing(cursor: Any, refusal: str, again: str) -> str:
     cursor.execute("SELECT current_user")
     role = cursor.fetchone()[0]
     cursor.execute(sql("schema/missing_rights"))
@@ -120,7 +122,7 @@ def _missing(cursor: Any, said: str, again: str) -> str:
     if not missing:
         return f"give role {role} that right, or run it as the owner of the schemas callboard and dramatiq, {again}"
     # What Postgres has named comes first; in its language, but names are names.
-    words = set(re.findall(r"\w+", said))
+    words = set(re.findall(r"\w+", refusal))
     missing.sort(key=lambda row: not words & set(re.findall(r"\w+", row[0])[-1:]))
     named = ", ".join(what for what, _ in missing[:MISSING_MAX])
     more = f" and {len(missing) - MISSING_MAX} more" if len(missing) > MISSING_MAX else ""
@@ -139,8 +141,3 @@ def _holder(cursor: Any, again: str) -> str:
         f"a lock that it needs is held by another transaction, perhaps that of process {pid} ({name}{age}): wait until "
         f"it ends, or end it with SELECT pg_terminate_backend({pid}), {again}"
     )
-
-
-def one_line(text: str) -> str:
-    """Return a text without line breaks, which libpq's have."""
-    return " ".join(text.split())

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg2
 
 from callboard.db import sql
+from callboard.db.values import said
 from callboard.errors import InvalidRequest, NotFound
 from callboard.log import mask_addresses
 from callboard.ops.json_paths import path_refusals
@@ -141,10 +142,9 @@ def check_path(cursor: Any, path: str | None) -> None:
         # Tried on nothing, and not only read: a variable that there is not is noticed in use.
         cursor.execute("""SELECT jsonb_path_query_first('{}', %s::jsonpath, '{"args": []}', true)""", (path,))
     except (psycopg2.DataError, psycopg2.ProgrammingError, psycopg2.errors.StatementTooComplex, ValueError) as error:
-        said = str(error).strip().splitlines()[0]
         raise InvalidRequest(
-            f"{path!r} is no JSON path ({said}). It looks through the keyword arguments, positional ones are $args: "
-            """'$.to == "a@example.org"', '$.context.order_id', '$args[0] == 17'."""
+            f"{path!r} is no JSON path ({said(error)}). It looks through the keyword arguments, positional ones are "
+            """$args: '$.to == "a@example.org"', '$.context.order_id', '$args[0] == 17'."""
         ) from error
 
 

@@ -6,6 +6,7 @@ import psycopg2
 from psycopg2 import errors
 
 from callboard.db.grants import refusal
+from callboard.db.values import said
 
 #: SQL state classes and states, the narrowest first; {said} is Postgres's own first line.
 _SENTENCES: tuple[tuple[tuple[type[psycopg2.Error], ...], str], ...] = (
@@ -40,8 +41,7 @@ _OTHER = "Postgres refused this ({said}). Look at the whole of the database with
 
 def refusal_text(error: psycopg2.Error) -> str:
     """Say what Postgres refused, why, and what helps; the transaction was rolled back."""
-    said = (error.diag.message_primary or str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, errors.InsufficientPrivilege):
-        return refusal("api", said)
+        return refusal("api", said(error))
     sentence = next((text for kinds, text in _SENTENCES if isinstance(error, kinds)), _OTHER)
-    return sentence.format(said=said)
+    return sentence.format(said=said(error))
