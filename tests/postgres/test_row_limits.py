@@ -140,3 +140,52 @@ def test_depth_is_told_without_following_a_value_into_itself():
 def test_a_sender_is_told_when_a_name_is_too_long(name, text):
     with pytest.raises(InvalidMessage, match=f"has a {name} of {len(text)} characters. Give at most 255 bytes"):
         sent(**{name: text})
+
+
+#: What the limits of one table may take as Postgres keeps them, characters.
+LIMIT_TEXT_MAX = 11_000
+OUTSIDE = ("-infinity", "1899-12-31 23:59:59.999999+00", "9000-01-01 00:00:00+00", "infinity")
+QUEUE_MOMENTS = ("mtime", "result_ttl", "available_at", "enqueued_at", "claimed_at", "cancel_asked_at")
+
+
+COUNTERS = ("attempt", "retries", "lost_workers", "generation")
+
+
+@pytest.mark.parametrize(
+    ("column", "inside", "outside"),
+    [
+        *((column, ("1900-01-01 00:00:00+00", "8999-12-31 23:59:59.999999+00"), OUTSIDE) for column in QUEUE_MOMENTS),
+        *((column, (0, 10**9), (-1, -(2**31), 10**9 + 1)) for column in COUNTERS),
+        ("queue_name", ("q", "q" * 255), ("", "q" * 256, "ж" * 128)),
+        ("dedupe_key", ("k", "ж" * 255), ("", "k" * 256)),
+    ],
+)
+def test_each_column_of_the_queue_has_both_its_bounds(column, inside, outside, db):
+    row = f"INSERT INTO dramatiq.queue (message_id, message, {column}) VALUES (gen_random_uuid(), '{{}}', %s)"
+    for value in inside:
+        db(row, value)
+    for value in outside:
+        with pytest.raises(psycopg2.errors.CheckViolation):
+            db(row, value)
+
+
+@pytest.mark.parametrize("column", ["enqueued_at", "available_at", "started_at", "ended_at"])
+def test_each_moment_of_the_history_has_both_its_bounds(column, db):
+    db(
+        "INSERT INTO callboard.message_history (message_id, outcome, queue_name, message, priority, attempt, retries, "
+        "lost_workers, generation, enqueued_at, available_at) "
+        "VALUES (gen_random_uuid(), 'done', 'q', '{}', 0, 1, 0, 0, 0, now(), now())"
+    )
+    for value in OUTSIDE:
+        with pytest.raises(psycopg2.errors.CheckViolation):
+            db(f"UPDATE callboard.message_history SET {column} = %s", value)
+
+
+def test_the_limits_of_what_every_message_is_written_into_are_short(db):
+    # Postgres reads this text anew with each statement; with one bound after the other it was half as long again.
+    sizes = db(
+        "SELECT sum(length(conbin::text)) FROM pg_constraint WHERE contype = 'c' AND conrelid = ANY (%s::regclass[]) "
+        "GROUP BY conrelid",
+        ["dramatiq.queue", "callboard.message_history"],
+    )
+    assert max(size for (size,) in sizes) <= LIMIT_TEXT_MAX
