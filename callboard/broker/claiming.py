@@ -12,6 +12,7 @@ from callboard.broker.delivery import Claim
 from callboard.broker.liveness import DUTY_OVERDUE_S
 from callboard.broker.singly import claim_singly, is_of_a_row, take_back_singly
 from callboard.broker.verdict import Verdict
+from callboard.broker.wariness import Wariness
 from callboard.db import CALL_TIMEOUT_S, deadline, sql
 from callboard.db.prepared import Prepared
 from callboard.db.values import is_of_a_value, said
@@ -41,6 +42,8 @@ EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 LEVELS_MAX = 64
 
 SESSION_SETTINGS = {
+    # A role's own would be taken for what a row holds; the deadline of a call ends what takes too long.
+    "statement_timeout": "0",
     # A plan is kept for longer than the table stays as it was: the one for an empty queue would read the whole table
     # for each claim of the backlog that comes after, until autovacuum looks at the table (measured with 200,000
     # messages: 86,000 buffers and 1.2 s in place of 1,200 and 1.5 ms).
@@ -106,12 +109,15 @@ class Claimer:
         #: What the last look took that was not a full one: a slow network is no reason to look less.
         self._bounded_look_s = float("inf")
         self._is_singly = False
+        self._wariness = Wariness()
         self._statement = Prepared("callboard_claim", sql("queue/claim"), _TYPES)
 
     def claim(self, connection: Any, limit: int) -> Claimed:
         """Claim up to limit messages."""
         if not self.queue_names:
             return Claimed([], may_be_more=False, due_in_s=None, has_suspects=False, was_full_look=True)
+        if self._wariness.is_on:
+            return self._claim_singly(connection, limit, None)
         began_clock = time.monotonic()
         is_full_look = began_clock - self._full_look_clock > self._full_look_wait_s
         if is_full_look:
@@ -122,6 +128,9 @@ class Claimer:
         per_queue = limit if self._is_strict else -(-limit // max(len(self._deep), 1))
         try:
             rows = self._execute(connection, limit, per_queue)
+        except TimeoutError:
+            self._wariness.begin(limit)
+            raise
         except Exception as error:
             if not is_of_a_row(error):
                 raise
@@ -142,22 +151,22 @@ class Claimer:
         may_be_more = bool(claims) and (len(claims) >= limit or max(counts.values()) >= per_queue)
         return Claimed(claims, may_be_more, due_in_s, has_suspects, is_full_look)
 
-    def _claim_singly(self, connection: Any, limit: int, error: Exception) -> Claimed:
-        """Claim message by message, as one of them makes the claim fail, and bury that one."""
-        if not self._is_singly:
+    def _claim_singly(self, connection: Any, limit: int, error: Exception | None) -> Claimed:
+        """Claim message by message, as one of them makes the claim fail, or may, and bury that one."""
+        if error is not None and not self._is_singly:
             log.warning("claim failed by what a row holds; messages are claimed one by one", error=said(error))
-        self._is_singly = True
+        self._is_singly = self._is_singly or error is not None
         before: Sequence[Verdict] = ()
-        if getattr(error, "pgcode", None) is None:
+        if error is not None and getattr(error, "pgcode", None) is None:
             # The claim was done, and its answer cannot be read.
             before = self._reclaim_singly(connection, age_s=0)
-        claims, buried = claim_singly(connection, self._worker_id, self.queue_names, limit)
+        looked = claim_singly(connection, self._worker_id, self.queue_names, limit)
+        self._wariness.note_round(looked.found, looked.passed_over)
         # Some of them may lie behind the bounds.
         self.look_at_everything()
-        may_be_more = bool(claims or buried)
-        return Claimed(
-            sorted(claims, key=lambda claim: claim.order), may_be_more, None, False, False, [*before, *buried]
-        )
+        claims = sorted(looked.claims, key=lambda claim: claim.order)
+        may_be_more = bool(claims or looked.buried)
+        return Claimed(claims, may_be_more, None, False, False, [*before, *looked.buried])
 
     def hear(self, rings: list[Any]) -> None:
         """Take note of the notifications that the next claim answers, and empty the list."""
@@ -184,8 +193,8 @@ class Claimer:
             if not is_of_a_row(error):
                 raise
             log.warning("message that lost two workers cannot be claimed", error=said(error))
-            claims, buried = claim_singly(connection, self._worker_id, self.queue_names, 1, is_alone=True)
-            return Claimed(claims, bool(buried), None, has_suspects=True, was_full_look=False, buried=buried)
+            looked = claim_singly(connection, self._worker_id, self.queue_names, 1, is_alone=True)
+            return Claimed(looked.claims, bool(looked.buried), None, True, False, looked.buried)
         claims = [] if row is None else [Claim(*row)]
         return Claimed(claims, may_be_more=False, due_in_s=None, has_suspects=bool(claims), was_full_look=False)
 
@@ -195,6 +204,8 @@ class Claimer:
         try:
             with deadline(connection, CALL_TIMEOUT_S), connection.cursor() as cursor:
                 cursor.execute(sql("workers/reclaim"), parameters)
+                # One of them may be why their claim was lost.
+                self._wariness.begin(cursor.rowcount)
         except Exception as error:
             if not is_of_a_value(error):
                 raise

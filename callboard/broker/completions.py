@@ -33,6 +33,8 @@ BATCH_BYTES_MAX = 4 * 1024 * 1024
 SESSION_SETTINGS = {
     # Well below the deadline, so that a locked row is told from a database that is away.
     "lock_timeout": "500ms",
+    # A role's own would cut off a batch again and again; the deadline of a call ends what takes too long.
+    "statement_timeout": "0",
     # Verdicts look rows up by their primary key. What the planner knows of the table is a few minutes old, and of a
     # queue that was empty then, it thinks that reading all of it is cheaper.
     "enable_seqscan": "off",

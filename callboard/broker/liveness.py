@@ -20,6 +20,7 @@ import psycopg2
 
 from callboard import __version__
 from callboard.broker.expiry import Expiry
+from callboard.broker.failing import Failing
 from callboard.broker.hearing import Hearing
 from callboard.broker.memory import resident_bytes
 from callboard.broker.outage import RECONNECT_WAIT_S, Outage
@@ -56,6 +57,9 @@ LOCK_DRAWS = 100
 #: Sent with the rescue, which looks rows up by their ids, whatever the planner knows of the table: of one that was
 #: drained when autovacuum looked, it thinks that reading all of it is cheaper.
 RESCUE_SETTINGS = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;"
+
+#: A role's own limit would end rescues of many messages again and again; the deadline of a call ends what hangs.
+SESSION_SETTINGS = {"statement_timeout": "0"}
 
 RescueListener = Callable[[str, str, str, str], None]
 
@@ -103,6 +107,7 @@ class Liveness:
         self._on_cancelled = on_cancelled
         self._on_buried = on_buried
         self._hearing = hearing
+        self.failing = Failing("heartbeats")
         self._expiry = Expiry(self._execute)
         self._clock = Clock(self._execute, schedules, on_send)
         self._connection: Any = None
@@ -168,6 +173,7 @@ class Liveness:
                     self._connect()
                 pause_s = self._tick()
                 self._outage.note_work()
+                self.failing.end()
             except SchemaOutdated as error:
                 log.warning("worker waits for the schema", error=str(error))
                 self._disconnect()
@@ -175,7 +181,8 @@ class Liveness:
             except Exception as error:
                 if is_of_a_value(error) or not isinstance(error, (*RECONNECT_ERRORS, psycopg2.Error)):
                     # A fault of ours, or a row that no look at it gets around: not the end of this thread.
-                    log.exception("liveness failed and starts anew")
+                    if self.failing.begin(error):
+                        log.exception("liveness failed and starts anew")
                     pause_s = RECONNECT_WAIT_S
                 else:
                     pause_s = self._outage.note_loss(error)
@@ -183,7 +190,13 @@ class Liveness:
             self._stopping.wait(pause_s)
 
     def _connect(self) -> None:
-        self._connection = connect(self._url(), application_name="callboard liveness", autocommit=True, reads_all=True)
+        self._connection = connect(
+            self._url(),
+            application_name="callboard liveness",
+            autocommit=True,
+            settings=SESSION_SETTINGS,
+            reads_all=True,
+        )
         self._connected_at = time.monotonic()
         # Where the session is a pooler's, anybody may end it, and the lock with it, while this process lives.
         self._relies_on_lock = self._may_rely_on_lock and self._connection.keeps_session

@@ -18,7 +18,8 @@ import psycopg2
 from dramatiq import Message
 
 from callboard.broker.schedules import Schedule
-from callboard.errors import DatabaseUnavailable
+from callboard.db.row_limits import ROW_BYTES_MAX
+from callboard.errors import DatabaseUnavailable, InvalidMessage
 from callboard.log import get_logger
 
 log = get_logger(__name__)
@@ -188,6 +189,8 @@ class Clock:
 
 def _due(row: Sequence[Any]) -> Due:
     name, actor, queue, priority, kwargs, dedupe_key, cron, timezone, catch_up, next_at, changed_at = row
+    if kwargs is None:
+        raise InvalidMessage(f"The kwargs of schedule {name} have more than {ROW_BYTES_MAX} bytes. Make them smaller.")
     return Due(
         Schedule(name, actor, queue, priority, cron, timezone, json.loads(kwargs), catch_up, dedupe_key),
         next_at,

@@ -70,7 +70,7 @@ class Sender:
                         raise error from failure
                     raise BrokerUnavailable(
                         f"Message {row.message_id} for queue {row.queue_name!r} was not stored: "
-                        f"{said(error).rstrip('.')}. Send it again; it will not run twice for that."
+                        f"{_why(error)}. Send it again; it will not run twice for that."
                     ) from error
                 failure = failure or error
                 time.sleep(0.1)
@@ -144,7 +144,7 @@ class Sender:
 
 def _not_stored(error: Exception) -> BrokerUnavailable:
     return BrokerUnavailable(
-        f"The messages were not stored: {str(error).strip()} Send them again; none will run twice for that."
+        f"The messages were not stored: {_why(error)}. Send them again; none will run twice for that."
     )
 
 
@@ -233,3 +233,10 @@ def _dedupe_wait(cursor: Any, rows: list[OutgoingRow]) -> Iterator[None]:
     yield
     # Not after an error: the transaction has failed then, and its end undoes the setting.
     cursor.execute("SELECT set_config('lock_timeout', %s, true)", (before,))
+
+
+def _why(error: Exception) -> str:
+    """Say why nothing is stored; what Postgres calls a SELECT is a call of our function."""
+    if isinstance(error, psycopg2.errors.ReadOnlySqlTransaction):
+        return "the database takes no writes: it is a replica, or default_transaction_read_only is on"
+    return said(error).rstrip(".")

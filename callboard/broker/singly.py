@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg2
 
@@ -26,6 +26,16 @@ log = get_logger(__name__)
 SINGLY_MAX = 100
 
 
+class Round(NamedTuple):
+    """What claiming one by one brought."""
+
+    claims: list[Claim]
+    buried: list[Verdict]
+    #: The messages that waited, and those of them that others held.
+    found: list[str]
+    passed_over: list[str]
+
+
 def is_of_a_row(error: BaseException) -> bool:
     """Tell whether a claim failed by what a row holds; one that takes too long may hold more than can be read."""
     return is_of_a_value(error) or isinstance(error, psycopg2.errors.QueryCanceled)
@@ -33,8 +43,8 @@ def is_of_a_row(error: BaseException) -> bool:
 
 def claim_singly(
     connection: Any, worker_id: str, queue_names: Sequence[str], limit: int, *, is_alone: bool = False
-) -> tuple[list[Claim], list[Verdict]]:
-    """Claim up to limit messages one by one; return them and what was buried instead.
+) -> Round:
+    """Claim up to limit messages one by one.
 
     Raises: what the claims raise where it is no row's fault.
     """
@@ -49,9 +59,13 @@ def claim_singly(
     }
     claims: list[Claim] = []
     failed: list[tuple[str, Exception]] = []
-    for (message_id,) in _rows(connection, "queue/find_claimable", parameters):
+    passed_over: list[str] = []
+    found = [message_id for (message_id,) in _rows(connection, "queue/find_claimable", parameters)]
+    for message_id in found:
         try:
-            claims += _claim_one(connection, message_id, worker_id)
+            claimed = _claim_one(connection, message_id, worker_id)
+            claims += claimed
+            passed_over += [] if claimed else [message_id]
         except Exception as error:
             if not is_of_a_row(error):
                 raise
@@ -59,7 +73,8 @@ def claim_singly(
     if failed and not claims:
         _require_sound_database(connection, worker_id)
     buried = [bury(connection, message_id, error, worker_id=worker_id, may_wait=True) for message_id, error in failed]
-    return claims, [verdict for verdict in buried if verdict is not None]
+    kept = [verdict for verdict in buried if verdict is not None]
+    return Round(claims, kept, found, passed_over)
 
 
 def take_back_singly(connection: Any, found: Sequence[tuple[str, int | None]], *, is_attempt: bool) -> list[Verdict]:

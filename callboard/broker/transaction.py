@@ -31,7 +31,7 @@ def completion() -> Iterator[Any]:
     fenced by the lease: exactly once, whatever dies. Use it at most once an attempt, as the last step; an exception
     after it is logged and not retried. It works in an async actor, in its tasks and in asyncio.to_thread(), and in any
     other thread that is given the actor's context (contextvars.copy_context().run). Outside of worker processes it is a
-    plain transaction.
+    plain transaction. The connection's own commit() and autocommit raise in the block.
 
     The next stage of a pipeline, callbacks and the stored result commit with it too. Where one of them needs what the
     actor returns, say it with set_result() inside the block.
@@ -42,7 +42,7 @@ def completion() -> Iterator[Any]:
     delivery = running_delivery()
     if delivery is None or delivery.broker is None:
         refuse_without_message("completion()")
-        with default_broker().pool.connection(COMPLETION_TIMEOUT_S) as connection:
+        with default_broker().pool.connection(COMPLETION_TIMEOUT_S) as connection, _unended(connection):
             yield connection
         return
     refuse_in_child("completion()")
@@ -59,7 +59,8 @@ def _completing(broker: PostgresBroker, delivery: Delivery) -> Iterator[Any]:
     ending: Delivery | None = None
     try:
         with broker.pool.connection(COMPLETION_TIMEOUT_S) as connection:
-            yield connection
+            with _unended(connection):
+                yield connection
             # Between the commit and its note here, an exception would give a message that is done another end.
             delivery.interruption.hold_off()
             ending = delivery.ending()
@@ -71,6 +72,16 @@ def _completing(broker: PostgresBroker, delivery: Delivery) -> Iterator[Any]:
         verdict = _done(ending)
     delivery.is_ended = True
     broker.emit_written([(verdict, Outcome.DONE)])
+
+
+@contextmanager
+def _unended(connection: Any) -> Iterator[None]:
+    """Let nobody end the transaction inside of the block: its effects would be there without the message's end."""
+    connection.ended_by = "completion()"
+    try:
+        yield
+    finally:
+        connection.ended_by = None
 
 
 def _end(broker: PostgresBroker, ending: Delivery, connection: Any) -> Verdict:

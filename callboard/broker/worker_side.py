@@ -285,7 +285,8 @@ class WorkerSide:
 
     def failing(self) -> str | None:
         """Return what has failed for some seconds although this process lives, or None."""
-        return self.intake.failing.reason() or self.completions.failing.reason()
+        parts = (self.liveness, self.intake, self.completions)
+        return next((reason for part in parts if (reason := part.failing.reason())), None)
 
     def stalled(self) -> str | None:
         """Return why this process should be replaced, or None. A database that is away is no reason."""

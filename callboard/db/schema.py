@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: The revision this code was written for; a test holds it equal to the newest file in migrations/versions.
 REVISION = "0011"
 #: Without the limits of other connections: an index of a large table is built for minutes.
-MIGRATION_SETTINGS = {"lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+MIGRATION_SETTINGS = {"lock_timeout": "0", "idle_in_transaction_session_timeout": "0", "statement_timeout": "0"}
 MIGRATIONS_DIR = Path(__file__).parent / "migrations"
 
 

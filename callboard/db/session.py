@@ -20,6 +20,7 @@ from callboard.db.connect_failures import connect_failure
 from callboard.db.deadline import Deadline, deadline
 from callboard.db.reading import register_types
 from callboard.db.target import connection_target
+from callboard.errors import CallboardError
 
 #: Time a new connection may take, s.
 CONNECT_TIMEOUT_S = 3
@@ -34,6 +35,8 @@ SETTINGS = {
     "timezone": "UTC",
     # As the driver reads them; where a database has another default, it would send a SET of its own.
     "datestyle": "ISO",
+    # Off, a NULL inside of an array literal would be the four letters: one dedupe key for all that have none.
+    "array_nulls": "on",
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "60s",
     # Compiling a statement takes up to 2 s, at each run; ours are short, and those that must not read whole tables look
@@ -66,9 +69,33 @@ class Connection(psycopg2.extensions.connection):
     #: Whether the session took our settings at its start, and so is ours alone: state that is left in it stays.
     keeps_session = True
 
+    #: Who ends its transaction, where that is not whoever the connection is lent to.
+    ended_by: str | None = None
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.prepared_names: set[str] = set()
+
+    def commit(self) -> None:
+        self._refuse("commit()")
+        super().commit()
+
+    def set_session(self, *arguments: Any, **options: Any) -> None:
+        self._refuse("set_session()")
+        super().set_session(*arguments, **options)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "autocommit" and value:
+            self._refuse("autocommit")
+        super().__setattr__(name, value)
+
+    def _refuse(self, what: str) -> None:
+        """Raise: CallboardError where what was written so far would be committed without what is to come with it."""
+        if self.ended_by is not None:
+            raise CallboardError(
+                f"{what} was used on the connection of {self.ended_by}, which commits at the end of its block, all or "
+                'nothing. Leave it out; also "with connection:" commits, where "with connection.cursor()" does not.'
+            )
 
 
 class SharedConnection(Connection):

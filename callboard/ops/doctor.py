@@ -43,6 +43,7 @@ class _Facts(NamedTuple):
     synchronous_commit: str
     autovacuum: bool
     is_replica: bool
+    is_read_only: bool
     dead_rows: int | None
     live_rows: int | None
     oldest_transaction_s: float | None
@@ -99,6 +100,10 @@ def _durability(facts: _Facts, *, is_embedded: bool) -> Finding:
     if facts.is_replica:
         advice = "Let DATABASE_URL name the primary."
         return Finding("durability", State.FAILED, "This is a replica, which takes no messages.", advice)
+    if facts.is_read_only:
+        text = "It takes no messages: default_transaction_read_only is on for this database or role."
+        advice = "Providers set it while the disk is full: free some. Else RESET it by ALTER DATABASE or ALTER ROLE."
+        return Finding("durability", State.FAILED, text, advice)
     if not facts.keeps_data:
         advice = "Turn fsync and full_page_writes on in postgresql.conf."
         return Finding("durability", State.FAILED, "A crash of the server may lose or damage everything.", advice)

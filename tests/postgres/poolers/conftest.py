@@ -27,6 +27,7 @@ FOREIGN_DEFAULTS = {
     "timezone": "Europe/Moscow",
     "datestyle": "German",
     "lock_timeout": "1ms",
+    "array_nulls": "off",
 }
 
 

@@ -17,6 +17,7 @@ from tests.poolers import pooled
 EXPECTED = {
     "timezone": "UTC",
     "datestyle": "ISO, DMY",
+    "array_nulls": "on",
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "1min",
     "jit": "off",

@@ -8,6 +8,7 @@ SELECT
     current_setting('synchronous_commit') AS synchronous_commit,
     current_setting('autovacuum')::boolean AS autovacuum,
     pg_is_in_recovery() AS is_replica,
+    current_setting('transaction_read_only')::boolean AS is_read_only,
     (SELECT n_dead_tup FROM pg_stat_user_tables WHERE schemaname = 'dramatiq' AND relname = 'queue') AS dead_rows,
     (SELECT n_live_tup FROM pg_stat_user_tables WHERE schemaname = 'dramatiq' AND relname = 'queue') AS live_rows,
     (SELECT extract(epoch FROM max(clock_timestamp() - xact_start))::float8 FROM pg_stat_activity

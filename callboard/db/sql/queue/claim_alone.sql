@@ -26,7 +26,21 @@ FROM due
 WHERE queue.ctid = due.row_at
 RETURNING
     queue.message_id::text, queue.queue_name,
-    CASE WHEN pg_column_size(queue.message) <= 8388608 AND octet_length(queue.message::text) <= 1048576
-        THEN queue.message::text END,
+    -- Whether it is too large is asked before text is made of it, as nothing interrupts that: kilobytes of numbers such
+    -- as 1e131071 become a gigabyte.
+    CASE
+        WHEN pg_column_size(queue.message) > 8388608 OR pg_column_size(queue.message || '[]') > 8388608 THEN NULL
+        WHEN (
+            SELECT sum(scale(number::numeric) + CASE
+                WHEN abs(number::numeric) < 1e30 THEN 0
+                WHEN abs(number::numeric) < 1e300 THEN 30
+                WHEN abs(number::numeric) < 1e4300 THEN 300
+                ELSE 4300 END)
+            -- Not jsonb_path_query(): the time that takes grows with the square of what it finds.
+            FROM jsonb_array_elements(
+                jsonb_path_query_array(queue.message, 'strict $.** ? (@.type() == "number")')) AS number) > 1048576
+            THEN NULL
+        WHEN octet_length(queue.message::text) <= 1048576 THEN queue.message::text
+    END,
     queue.priority, queue.available_at, queue.seq, queue.lease_id, queue.attempt, queue.retries, queue.lost_workers, queue.generation, queue.enqueued_at,
     queue.claimed_at

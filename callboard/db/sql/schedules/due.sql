@@ -12,8 +12,22 @@ WITH live AS (
 )
 SELECT
     now(), (SELECT min(next_at) FROM live WHERE next_at > now()),
-    due.schedule_name, due.actor_name, due.queue_name, due.priority, due.kwargs::text, due.dedupe_key, due.cron, due.timezone,
-    due.catch_up, due.next_at, due.changed_at
+    due.schedule_name, due.actor_name, due.queue_name, due.priority,
+    -- As in queue/claim_one: of a row that swells no text is made.
+    CASE
+        WHEN pg_column_size(due.kwargs) > 8388608 OR pg_column_size(due.kwargs || '[]') > 8388608 THEN NULL
+        WHEN (
+            SELECT sum(scale(number::numeric) + CASE
+                WHEN abs(number::numeric) < 1e30 THEN 0
+                WHEN abs(number::numeric) < 1e300 THEN 30
+                WHEN abs(number::numeric) < 1e4300 THEN 300
+                ELSE 4300 END)
+            FROM jsonb_array_elements(
+                jsonb_path_query_array(due.kwargs, 'strict $.** ? (@.type() == "number")')) AS number) > 1048576
+            THEN NULL
+        WHEN octet_length(due.kwargs::text) <= 1048576 THEN due.kwargs::text
+    END,
+    due.dedupe_key, due.cron, due.timezone, due.catch_up, due.next_at, due.changed_at
 FROM (SELECT 1) AS always
 LEFT JOIN due ON true
 ORDER BY due.next_at, due.schedule_name
