@@ -234,7 +234,7 @@ def liveness(each_database_url):
         own.stop()
 
 
-def test_a_lock_key_that_is_taken_is_drawn_anew(db, liveness):
+def test_a_lock_key_that_is_taken_is_drawn_anew(db, liveness, caplog):
     # Given two workers that live
     first, second = liveness(), liveness()
     # When the sequence is set back, and a third one comes
@@ -250,6 +250,8 @@ def test_a_lock_key_that_is_taken_is_drawn_anew(db, liveness):
     )
     assert held == [(3,)]
     assert all(own.may_claim for own in (first, second, third))
+    # And it was no fault that the next try got around
+    assert [record.message for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
 
 
 def test_a_lock_that_a_session_without_a_row_holds_is_left_to_it(db, liveness, each_database_url):
