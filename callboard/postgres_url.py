@@ -45,6 +45,8 @@ SECRET_PARAMETERS = ("password", "sslpassword")
 _PLACES = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "service": "PGSERVICE"}
 #: Shortest part of a password that must not be shown, characters.
 _REVEALING = 3
+#: A name, an address in brackets, or the folder of a socket, encoded.
+_HOST = re.compile(r"[\w.-]*|\[[^\[\]]*\]|%(?:2[Ff]|40).*")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,40}")
 
 
@@ -183,7 +185,8 @@ def _secret_part(value: str) -> str:
     """Return the longest stretch that could hold the password, however it was meant."""
     rest = value.partition("://")[2]
     before, _, _ = rest.rpartition("@")
-    more = re.findall(r"password=([^&]*)", rest)
+    # To the end: an & that is not encoded ends no password that somebody wrote.
+    more = re.findall(r"(?i)(?:pass|pwd|secret)\w*=(.*)", rest)
     return "\n".join([(before or rest).partition(":")[2], *more])
 
 
@@ -235,10 +238,10 @@ class _Check:
     def _unknown(self, key: str) -> None:
         import difflib  # Not for every producer's import.
 
-        name = self.shown(key)
         meant = difflib.get_close_matches(key, ("sslmode", "sslrootcert", "host", "port", "options", "connect_timeout"))
-        # A name that is not shown must not be guessed at either.
-        hint = f" (is {meant[0]} meant?)" if meant and name == repr(key) else ""
+        # One that is misspelled is no password, wherever it stands.
+        name = repr(key) if meant else self.shown(key)
+        hint = f" (is {meant[0]} meant?)" if meant else ""
         self.problems.append(f"has a parameter that libpq does not know, {name}{hint}; correct it or take it away")
 
     def address(self, parts: _Parts, query: tuple[str, ...], environ: Mapping[str, str]) -> None:
@@ -266,6 +269,12 @@ class _Check:
             )
         elif re.search(r"\s", text):
             self.problems.append("has a blank in its host; take it away")
+        elif not _HOST.fullmatch(found[1]):
+            # A part of a password that was taken for a host, and that libpq would name when it is not found.
+            self.problems.append(
+                "has something in its host that no host is called by; a password ends with @, and inside user and "
+                "password : / @ , ? are written as %3A %2F %40 %2C %3F"
+            )
         elif wanted := wrong_value("port", found[2] or ""):
             self.problems.append(f"has a wrong port: it must be {wanted}")
         else:

@@ -59,17 +59,16 @@ def logs(
     from callboard.ops import background, log_files
 
     folder = background.LOG_FOLDER
-    # Before the last lines are read, so that none is missed in between.
-    tail = log_files.follow(folder) if follow else iter(())
-    for line in log_files.recent(folder, lines):
-        say(line)
     if not folder.exists():
         note(f"There are no logs in {folder}/ yet. They come with: callboard start")
-    # A pipe or a file would keep them back until the next line comes.
-    sys.stdout.flush()
-    try:
-        for line in tail:
+    if not follow:
+        for line in log_files.recent(folder, lines):
             say(line)
+        return
+    try:
+        for line in log_files.follow(folder, lines):
+            say(line)
+            # A pipe or a file would keep it back until more comes.
             sys.stdout.flush()
     except KeyboardInterrupt:
         return

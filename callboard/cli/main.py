@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import os
 import sys
@@ -13,6 +15,9 @@ from callboard import __version__
 from callboard.cli import base_install, usage
 from callboard.cli.commands import Commands
 from callboard.cli.output import note, say
+
+#: What the system says where a file or a device takes no more of our output.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 EPILOG = """\
 examples:
@@ -83,6 +88,12 @@ def main() -> None:
     except ModuleNotFoundError as error:
         # A command's module is imported when it runs, and may need more than the base package has.
         base_install.refusal(error)()
+    except OSError as error:
+        if error.filename is not None or error.errno not in FULL:
+            raise
+        note(f"The output cannot be written: {error.strerror}.")
+        _drop_output()
+        sys.exit(EXIT_FAILED)
     except Exception as error:
         # Late: the errors of all parts are known to it, and with them Dramatiq and Postgres.
         from callboard.cli import failures
@@ -91,3 +102,9 @@ def main() -> None:
         if exit_code is None:
             raise
         sys.exit(exit_code)
+
+
+def _drop_output() -> None:
+    """Let what is left for stdout go nowhere, so that Python does not fail of it once more at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

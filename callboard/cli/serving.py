@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from callboard.cli.output import note
-from callboard.errors import ConfigurationError, DatabaseUnavailable
+from callboard.errors import ConfigurationError, DatabaseUnavailable, InvalidRequest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from callboard.ops.processes import Child
     from callboard.ops.worker_supervision import WorkerSupervisor
     from callboard.settings import Settings
@@ -55,6 +55,7 @@ def work(
     settings = _with_free_port(_prepare("work", waits=errand is None))
     if once:
         settings = settings.model_copy(update={"worker_processes": 1, "job_concurrency": 1})
+    _check_modules(modules or [])
     wanted = _known_queues(_named(queues), settings.job_queue_name, modules or [])
     # A process that retires works beside its successor.
     _check_connections(settings.worker_processes + limits.are_set)
@@ -151,6 +152,23 @@ def _named(names: str | None) -> list[str]:
     return [name.strip() for name in (names or "").split(",") if name.strip()]
 
 
+def _check_modules(modules: list[str]) -> None:
+    """Refuse a module that is not there: each process would end of it, and elsewhere the word is a connection's."""
+    # As Dramatiq looks for them: from this folder on.
+    sys.path.insert(0, "")
+    for module in modules:
+        try:
+            is_there = importlib.util.find_spec(module) is not None
+        except (ImportError, ValueError):
+            is_there = False
+        if not is_there:
+            raise InvalidRequest(
+                f"No module is called {module!r}, here in {Path.cwd()} or where Python looks for packages. work takes "
+                "modules with actors, as: callboard work their_module. Queues are chosen with --queues, and the "
+                "database with DATABASE_URL."
+            )
+
+
 def _known_queues(asked: list[str], configured: list[str], modules: list[str]) -> list[str]:
     """Return the queues to work, refusing one that no actor has: its workers would wait for nothing.
 
@@ -161,7 +179,6 @@ def _known_queues(asked: list[str], configured: list[str], modules: list[str]) -
         import actors  # noqa: F401 - declares the queues on the broker
         from callboard.app import broker
 
-        sys.path.insert(0, "")
         for module in modules:
             importlib.import_module(module)
         if unknown := sorted(set(wanted) - set(broker.queues)):

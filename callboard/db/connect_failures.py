@@ -63,6 +63,12 @@ _FAULTS: tuple[tuple[str, str], ...] = (
 )
 #: What a server answered stands behind this in libpq's text: the severity in its language, and two blanks.
 _ANSWER = r"failed: (\S+:  .*)"
+#: Shortest password that is looked for, characters: a shorter one stands in any text.
+_REVEALING = 3
+_ORDINARY_WORDS = frozenset(
+    "authentication connection database default does error exist failed fatal file for host localhost not password "
+    "postgres port refused role server ssl the user".split()
+)
 _QUOTE = '["«»„“”]'
 #: What libpq begins its text with, and names in it: a host called iam.example is no word of a fault.
 _NAMES = r"connection to server (?:at|on) .*? failed: |\"[^\"\n]*\""
@@ -98,9 +104,12 @@ def _remedy(text: str, url: str) -> str | None:
 
 def _without_secrets(text: str, url: str) -> str:
     parameters = _parameters(url)
+    # A password that is one of these words would be given away by the gap that it leaves.
+    ordinary = {*_ORDINARY_WORDS, *(str(value).lower() for key, value in parameters.items() if "password" not in key)}
     for key in ("password", "sslpassword"):
-        if secret := parameters.get(key):
-            text = text.replace(secret, "***")
+        secret = parameters.get(key) or ""
+        if len(secret) >= _REVEALING and secret.lower() not in ordinary:
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
     return text
 
 

@@ -119,12 +119,19 @@ def start(
         # The number of the last one is a stranger's by now; nobody may take it for the worker's.
         file.write_pid(None)
         _end_orphans(folder)
+        said_before = _size(folder / LOG_FOLDER / ERROR_LOG)
         process = _launch(folder, arguments, environment, file)
     state = _wait_until_up(folder, lambda: process.poll() is not None)
     if process.poll() is not None or state is None:
-        words = "\n".join(last_lines(folder / LOG_FOLDER / ERROR_LOG, 10))
+        words = "\n".join(last_lines(folder / LOG_FOLDER / ERROR_LOG, 10, begin=said_before))
         raise CallboardError(f"The background worker ended at once, with exit code {process.poll()}. It said:\n{words}")
     return state, True
+
+
+def _size(file: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return file.stat().st_size
+    return 0
 
 
 def _wait_until_up(folder: Path, has_ended: Callable[[], bool]) -> BackgroundWorker | None:

@@ -11,9 +11,10 @@ import multiprocessing
 import sys
 import threading
 import time
+from multiprocessing.connection import wait
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import dramatiq
 from dramatiq import cli
@@ -38,6 +39,18 @@ def _watch_logs_until_told(log_file: str | None, pipes: list[Any], stop: threadi
 
     threading.Thread(target=tell, name="callboard-log-end", daemon=True).start()
     _watch_logs(log_file, [*pipes, ours], stop)
+    # Told of the end, it reads no further; what a process said last, such as why it ended, is still in its pipe.
+    _watch_logs(log_file, pipes, cast("threading.Event", _Emptied(pipes)))
+
+
+class _Emptied:
+    """Looks like the event of an end that has come when no pipe holds anything more."""
+
+    def __init__(self, pipes: list[Any]) -> None:
+        self._pipes = pipes
+
+    def is_set(self) -> bool:
+        return not wait([pipe for pipe in self._pipes if not pipe.closed], timeout=0)
 
 
 # At import, so that it holds in spawned processes too, which import this module again.

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 #: Lines below warning, and warnings and errors with whatever else a process says.
 OUT_LOG = "out.log"
@@ -18,14 +19,16 @@ BLOCK_BYTES = 64 * 1024
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*Z")
 
 
-def last_lines(file: Path, count: int) -> list[str]:
-    """Return the last lines of a file, reading no more of it than they take; none where there is no file."""
+def last_lines(file: Path, count: int, *, begin: int = 0, end: int | None = None) -> list[str]:
+    """Return the last lines of a file, or of a part of it, reading no more of it than they take."""
     with contextlib.suppress(FileNotFoundError), file.open("rb") as opened:
         left = opened.seek(0, os.SEEK_END)
+        left = left if end is None else min(left, end)
         text = b""
-        while left and text.count(b"\n") <= count:
-            step = min(BLOCK_BYTES, left)
-            left = opened.seek(left - step)
+        while left > begin and text.count(b"\n") <= count:
+            step = min(BLOCK_BYTES, left - begin)
+            left -= step
+            opened.seek(left)
             text = opened.read(step) + text
         return text.decode(errors="replace").splitlines()[-count:] if count else []
     return []
@@ -45,45 +48,89 @@ def merged(*parts: list[str]) -> list[str]:
 
 def recent(folder: Path, count: int) -> list[str]:
     """Return the last lines of both files together."""
-    both = merged(*(last_lines(folder / name, count) for name in (OUT_LOG, ERROR_LOG)))
-    return both[-count:] if count else []
+    return _last(merged(*(last_lines(folder / name, count) for name in (OUT_LOG, ERROR_LOG))), count)
 
 
-def follow(folder: Path) -> Iterator[str]:
-    """Return what is written from this call on, for ever; files that are rotated or emptied are followed too."""
-    return _follow([_Tail(folder / name) for name in (OUT_LOG, ERROR_LOG)])
+def follow(folder: Path, count: int = 0) -> Iterator[str]:
+    """Return the last lines of both files, and what is written from this call on, for ever, each line once.
+
+    Files that are rotated or emptied are followed too.
+    """
+    return _follow([_Tail(folder / name) for name in (OUT_LOG, ERROR_LOG)], count)
 
 
-def _follow(tails: list[_Tail]) -> Iterator[str]:
-    while True:
-        yield from merged(*(tail.new_lines() for tail in tails))
-        time.sleep(FOLLOW_INTERVAL_S)
+def _last(lines: list[str], count: int) -> list[str]:
+    return lines[-count:] if count else []
+
+
+def _follow(tails: list[_Tail], count: int) -> Iterator[str]:
+    try:
+        yield from _last(merged(*(tail.lines_before(count) for tail in tails)), count)
+        while True:
+            yield from merged(*(tail.new_lines() for tail in tails))
+            time.sleep(FOLLOW_INTERVAL_S)
+    finally:
+        for tail in tails:
+            tail.close()
 
 
 class _Tail:
-    """The end of one file, beginning where it ends now."""
+    """The end of one file, beginning behind the last whole line that it has now."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # Kept open: of a file that is rotated, what came since the last look is read to its end.
+        self._file = self._opened()
+        self._begin = self._offset = self._end_of_lines()
         self._rest = b""
-        found = self._stat()
-        self._inode, self._offset = (found.st_ino, found.st_size) if found else (0, 0)
+
+    def lines_before(self, count: int) -> list[str]:
+        """Return the last lines of what the file held when this was made."""
+        return last_lines(self._path, count, end=self._begin)
 
     def new_lines(self) -> list[str]:
-        found = self._stat()
-        if found is None:
-            return []
-        if found.st_ino != self._inode or found.st_size < self._offset:
-            self._inode, self._offset, self._rest = found.st_ino, 0, b""
-        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as opened:
-            opened.seek(self._offset)
-            text = opened.read()
-            self._offset += len(text)
-            *lines, self._rest = (self._rest + text).split(b"\n")
-            return [line.decode(errors="replace") for line in lines]
-        return []
+        lines = self._read_on()
+        fresh = self._opened()
+        if fresh is None:
+            return lines
+        if self._file is not None and os.path.sameopenfile(fresh.fileno(), self._file.fileno()):
+            fresh.close()
+            return lines
+        if self._file is not None:
+            # Between the two looks more may have come, before it got another name.
+            lines += self._read_on()
+            self._file.close()
+        self._file, self._offset, self._rest = fresh, 0, b""
+        return lines + self._read_on()
 
-    def _stat(self) -> os.stat_result | None:
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _opened(self) -> BinaryIO | None:
         with contextlib.suppress(FileNotFoundError):
-            return self._path.stat()
+            return self._path.open("rb")
         return None
+
+    def _end_of_lines(self) -> int:
+        if self._file is None:
+            return 0
+        left = self._file.seek(0, os.SEEK_END)
+        while left:
+            step = min(BLOCK_BYTES, left)
+            self._file.seek(left - step)
+            if (found := self._file.read(step).rfind(b"\n")) >= 0:
+                return left - step + found + 1
+            left -= step
+        return 0
+
+    def _read_on(self) -> list[str]:
+        if self._file is None:
+            return []
+        if os.fstat(self._file.fileno()).st_size < self._offset:
+            self._offset, self._rest = 0, b""
+        self._file.seek(self._offset)
+        text = self._file.read()
+        self._offset += len(text)
+        *lines, self._rest = (self._rest + text).split(b"\n")
+        return [line.decode(errors="replace") for line in lines]

@@ -120,3 +120,15 @@ def test_a_server_may_speak_any_language(catalogue):
         assert type(failure(text)) is DatabaseMisconfigured, text
     for text in FULL:
         assert type(failure(text)) is DatabaseUnavailable, text
+
+
+@pytest.mark.parametrize("password", ["e", "on", "ser", "password", "postgres", "shop", "server", "connection", "5432"])
+def test_a_password_that_is_an_ordinary_word_leaves_no_gap_that_tells_it(password):
+    said = 'connection to server at "db", port 5432 failed: FATAL:  password authentication failed for user "shop"'
+    url = f"postgresql://shop:{password}@db:5432/postgres"
+    assert said.replace("  ", " ") in str(connect_failure(psycopg2.OperationalError(said), url))
+
+
+def test_a_password_that_a_text_repeats_is_hidden():
+    error = connect_failure(psycopg2.OperationalError("refused: user=shop password=Zq7xK"), "postgresql://s:Zq7xK@h/d")
+    assert "Zq7" not in str(error)

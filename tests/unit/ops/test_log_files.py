@@ -56,3 +56,34 @@ def test_what_is_written_later_is_followed_also_in_a_new_file(tmp_path, monkeypa
     (tmp_path / "error.log").write_text("")
     write(tmp_path, "out.log", line(5, "e"))
     assert list(itertools.islice(tail, 2)) == [line(4, "d"), line(5, "e")]
+
+
+def test_a_line_that_comes_while_the_last_ones_are_read_is_shown_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(log_files, "FOLLOW_INTERVAL_S", 0)
+    write(tmp_path, "out.log", line(1, "a"), line(2, "b"))
+    tail = log_files.follow(tmp_path, 1)
+    # Between the call and the first line that it gives, as between the two looks at a file
+    write(tmp_path, "out.log", line(3, "c"))
+    assert list(itertools.islice(tail, 2)) == [line(2, "b"), line(3, "c")]
+
+
+def test_what_a_rotated_file_got_since_the_last_look_is_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr(log_files, "FOLLOW_INTERVAL_S", 0)
+    write(tmp_path, "out.log", line(1, "a"))
+    tail = log_files.follow(tmp_path)
+    write(tmp_path, "out.log", line(2, "b"))
+    (tmp_path / "out.log").rename(tmp_path / "out.log.1")
+    write(tmp_path, "out.log", line(3, "c"))
+    assert list(itertools.islice(tail, 2)) == [line(2, "b"), line(3, "c")]
+
+
+def test_half_a_line_is_shown_when_it_is_whole_and_not_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(log_files, "FOLLOW_INTERVAL_S", 0)
+    write(tmp_path, "out.log", line(1, "a"))
+    with (tmp_path / "out.log").open("a") as file:
+        file.write(line(2, "b")[:20])
+    tail = log_files.follow(tmp_path, 5)
+    assert next(tail) == line(1, "a")
+    with (tmp_path / "out.log").open("a") as file:
+        file.write(line(2, "b")[20:] + "\n")
+    assert next(tail) == line(2, "b")
