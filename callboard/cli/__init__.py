@@ -2,7 +2,7 @@
 
 try:
     from callboard.cli.main import app, main
-except ModuleNotFoundError as error:
+except (ModuleNotFoundError, FileNotFoundError) as error:
     from callboard.cli.base_install import refusal
 
     main = refusal(error)

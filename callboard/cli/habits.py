@@ -32,6 +32,14 @@ VERBS: dict[str, tuple[str, ...]] = {
     "jobs:list": ("messages", "list"),
     "monitor": ("stats", "--watch"),
     "worker": ("work",),
+    "horizon": ("work",),
+    "horizon:pause": ("queues", "pause"),
+    "horizon:continue": ("queues", "resume"),
+    "horizon:status": ("status",),
+    "horizon:list": ("workers",),
+    "schedule:list": ("schedules", "list"),
+    "purge": ("dead", "purge"),
+    "tail": ("logs", "-f"),
     "serve": ("api",),
     "migrate": ("db", "upgrade"),
 }
@@ -40,8 +48,16 @@ OPTIONS: dict[str, dict[str, str]] = {
     "work": {"--queue": "--queues", "--memory": "--max-rss", "--jobs": "--max-jobs"},
     "start": {"--queue": "--queues", "--memory": "--max-rss", "--jobs": "--max-jobs"},
 }
+#: Verbs that take a queue as a word of its own, and elsewhere as an option.
+TAKE_QUEUES = (("size",), ("queues", "discard"), ("queues", "pause"), ("queues", "resume"))
 #: Verbs that take an id as a word of its own, and older ones as an option.
-TAKE_IDS = frozenset({"failed", "retry", "forget"})
+TAKE_IDS = (
+    *(("failed",), ("retry",), ("forget",), ("messages", "show"), ("messages", "explain"), ("messages", "cancel")),
+    *(("jobs", "show"), ("jobs", "explain"), ("jobs", "cancel"), ("dead", "show"), ("dead", "retry")),
+    ("dead", "discard"),
+)
+#: Verbs that are never guessed at: whoever misspelled something must not be led to them.
+NEVER_GUESSED = frozenset({("queues", "discard"), ("dead", "purge"), ("flush",), ("forget",), ("queues", "pause")})
 #: Options of a worker that are no option here, and where the same is said.
 ANSWERS = {
     "--tries": (
@@ -59,6 +75,13 @@ ANSWERS = {
         "A worker sleeps until a message comes, and is woken by it. How often it looks all the same: "
         "WORKER_INTERVAL_MS."
     ),
+    "--rest": "A worker rests when nothing is ready, and never between two messages; how many run: JOB_CONCURRENCY.",
+    "--name": "A worker names itself by its host and process; see: callboard workers",
+    "--env": "Everything is said by variables or .env; what counts shows: callboard settings",
+    "--verbose": "How much is logged: LOG_LEVEL=debug",
+    "-v": "How much is logged: LOG_LEVEL=debug",
+    "--quiet": "How much is logged: LOG_LEVEL=warning",
+    "-q": "How much is logged: LOG_LEVEL=warning",
     "--force": "A paused queue is not worked by anybody. To go on with it: callboard queues resume NAME",
     "--daemon": "A worker stays anyway. In the background of this folder: callboard start",
     "--concurrency": "Threads of a process: JOB_CONCURRENCY; processes: WORKER_PROCESSES.",
@@ -74,8 +97,10 @@ def translated(words: Sequence[str]) -> list[str]:
         return []
     own = [*VERBS.get(words[0], (words[0],)), *words[1:]]
     names = OPTIONS.get(own[0], {})
-    if own[0] in TAKE_IDS:
-        own = [part for word in own for part in _without_id(word)]
+    for verbs, option in ((TAKE_IDS, "--id"), (TAKE_QUEUES, "--queue")):
+        # retry and the dead letters' verbs have an option --queue of their own.
+        if any(tuple(own[: len(verb)]) == verb for verb in verbs):
+            own = [part for word in own for part in _without(option, word)]
     return [_renamed(word, names) for word in own]
 
 
@@ -89,7 +114,8 @@ def answer_to(words: Sequence[str]) -> str | None:
 
 def meant(word: str) -> str | None:
     """Return what the verb of another queue is called here, where somebody seems to have meant one, or None."""
-    close = difflib.get_close_matches(word, VERBS, n=1, cutoff=_LIKENESS_MIN)
+    harmless = [typed for typed, verb in VERBS.items() if verb not in NEVER_GUESSED]
+    close = difflib.get_close_matches(word, harmless, n=1, cutoff=_LIKENESS_MIN)
     return " ".join(VERBS[close[0]]) if close else None
 
 
@@ -98,7 +124,7 @@ def _renamed(word: str, names: dict[str, str]) -> str:
     return f"{names.get(name, name)}{equals}{value}"
 
 
-def _without_id(word: str) -> list[str]:
-    if word == "--id":
+def _without(option: str, word: str) -> list[str]:
+    if word == option:
         return []
-    return [word.removeprefix("--id=")]
+    return [word.removeprefix(f"{option}=")]

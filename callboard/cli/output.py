@@ -85,7 +85,7 @@ def show(
     else:
         table = _lines_of(_table(rows, columns))
         if below is not None:
-            under = [_cut(f"  {plain(below(row))}", console().width) for row in rows]
+            under = [_fitted(f"  {plain(below(row))}", console().width) for row in rows]
             table = [table[0], *(line for pair in zip(table[1:], under, strict=True) for line in pair if line.strip())]
         print("\n".join(table))
         note_left_out(left_out)
@@ -99,6 +99,13 @@ def note_left_out(names: Iterable[str]) -> None:
 
 def _cut(line: str, width: int) -> str:
     return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
+def _fitted(line: str, width: int) -> str:
+    # By columns, of which a letter of many scripts takes two and an accent none.
+    from rich.cells import cell_len, set_cell_size
+
+    return line if cell_len(line) <= width else f"{set_cell_size(line, width - 1).rstrip()}…"
 
 
 def print_table(table: Table) -> None:

@@ -6,7 +6,7 @@ import typer
 
 from callboard.cli.changes import DryRun, Reason, Yes, approve, operator, progress
 from callboard.cli.output import Form, count, duration, is_wide, note, nothing, run_time, say, show
-from callboard.errors import InvalidRequest
+from callboard.errors import InvalidRequest, NotFound
 from callboard.ops.queues import QueueView
 from callboard.ops.wording import in_a_row
 from callboard.plain_text import plain
@@ -125,6 +125,8 @@ def _chosen(names: list[str] | None, verb: str, *, is_all: bool, yes: bool) -> l
         return names or []
     with get_pool().cursor() as cursor:
         known = queues.known_queues(cursor)
+    if not known:
+        raise NotFound("No queues are known yet. They come with the first worker or message: callboard work")
     approve(len(known), f"queues will be {verb}d: {in_a_row(known)}", yes=yes, dry_run=False)
     return known
 

@@ -66,8 +66,8 @@ _ANSWER = r"failed: (\S+:  .*)"
 #: Shortest password that is looked for, characters: a shorter one stands in any text.
 _REVEALING = 3
 _ORDINARY_WORDS = frozenset(
-    "authentication connection database default does error exist failed fatal file for host localhost not password "
-    "postgres port refused role server ssl the user".split()
+    {"authentication", "connection", "database", "default", "does", "error", "exist", "failed", "fatal", "file", "for"}
+    | {"host", "localhost", "not", "password", "postgres", "port", "refused", "role", "server", "ssl", "the", "user"}
 )
 _QUOTE = '["«»„“”]'
 #: What libpq begins its text with, and names in it: a host called iam.example is no word of a fault.

@@ -13,6 +13,7 @@ from callboard.db import Pool
 from callboard.settings import Settings
 from callboard.web import health, metrics, operators, payments, reports, webhooks
 from callboard.web.access import require_token
+from callboard.web.answers import JsonAnswer
 from callboard.web.errors import ErrorReply, install_handlers, note_refusal
 from callboard.web.guard import Guard
 from callboard.web.lanes import Lane
@@ -38,6 +39,7 @@ def create_app(settings: Settings | None = None, pool: Pool | None = None) -> Fa
         docs_url=None,
         redoc_url=None,
         responses=ERROR_REPLIES,
+        default_response_class=JsonAnswer,
         # A redirect would name the host and the scheme of the request, which anybody can write and a proxy changes.
         redirect_slashes=False,
     )

@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi.responses import JSONResponse
-
 from actors.payments import create_payment, settle_report
 from callboard import payments
 from callboard.broker import send_in
 from callboard.log import get_logger
 from callboard.payments import NewPayment, Payment, StoredResponse
+from callboard.web.answers import JsonAnswer
 from callboard.web.errors import ApiError
 from callboard.web.lanes import Lane
 from callboard.web.state import State
@@ -22,7 +21,7 @@ log = get_logger(__name__)
 LATER_S = 5
 
 
-def create_now(state: State, new: NewPayment, key: str) -> JSONResponse:
+def create_now(state: State, new: NewPayment, key: str) -> JsonAnswer:
     """Store the payment and ask YooKassa for it; 202 when the outcome stays unknown for as long as a request may take.
 
     Raises: ApiError.
@@ -48,10 +47,10 @@ def create_now(state: State, new: NewPayment, key: str) -> JSONResponse:
         with connection.cursor() as cursor:
             response = StoredResponse(201, settled.payment.view())
             payments.finish(cursor, key, response)
-    return JSONResponse(response.body, response.status)
+    return JsonAnswer(response.body, response.status)
 
 
-def create_later(state: State, new: NewPayment, key: str) -> JSONResponse:
+def create_later(state: State, new: NewPayment, key: str) -> JsonAnswer:
     """Store the payment with its key and the message that creates it, all or nothing, and answer 202 at once.
 
     Raises: ApiError.
@@ -90,7 +89,7 @@ def _begin(cursor: Any, new: NewPayment, key: str) -> payments.Begun:
         raise ApiError(409, "idempotency_key_in_flight", str(error), headers=headers) from error
 
 
-def _known_answer(cursor: Any, begun: payments.Begun, key: str) -> JSONResponse | None:
+def _known_answer(cursor: Any, begun: payments.Begun, key: str) -> JsonAnswer | None:
     """Return what needs no call: the stored answer, or what a worker found out since an earlier request gave up."""
     response = begun.response
     if response is None:
@@ -98,7 +97,7 @@ def _known_answer(cursor: Any, begun: payments.Begun, key: str) -> JSONResponse 
             return None
         response = StoredResponse(201, begun.payment.view())
         payments.finish(cursor, key, response)
-    return JSONResponse(response.body, response.status, headers={"Idempotent-Replayed": "true"})
+    return JsonAnswer(response.body, response.status, headers={"Idempotent-Replayed": "true"})
 
 
 def _errand(payment_id: str) -> Any:
@@ -106,7 +105,7 @@ def _errand(payment_id: str) -> Any:
     return create_payment.message_with_options(args=(payment_id,), **options)
 
 
-def _go_on_later(state: State, key: str, payment: Payment, wait_s: float) -> JSONResponse:
+def _go_on_later(state: State, key: str, payment: Payment, wait_s: float) -> JsonAnswer:
     """Hand a payment whose outcome is unknown to a worker, which repeats the same request until it is known."""
     with state.database(Lane.CREATIONS).connection() as connection:
         with connection.cursor() as cursor:
@@ -116,14 +115,14 @@ def _go_on_later(state: State, key: str, payment: Payment, wait_s: float) -> JSO
     return _accepted(payment, wait_s)
 
 
-def _accepted(payment: Payment, wait_s: float = 0) -> JSONResponse:
+def _accepted(payment: Payment, wait_s: float = 0) -> JsonAnswer:
     headers = {"Location": f"/payments/{payment.payment_id}", "Retry-After": str(max(int(wait_s), LATER_S))}
-    return JSONResponse(payment.view(), 202, headers=headers)
+    return JsonAnswer(payment.view(), 202, headers=headers)
 
 
 def _rejected(
     state: State, key: str, payment: Payment, error: payments.PaymentRejected | payments.CredentialsRejected
-) -> JSONResponse:
+) -> JsonAnswer:
     """Answer for YooKassa's refusal; one that proves there is no payment is this key's answer for good."""
     if isinstance(error, payments.CredentialsRejected) or not error.proves_no_payment:
         log.error("payment creation refused", payment_id=payment.payment_id, status=error.status, code=error.code)

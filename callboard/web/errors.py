@@ -9,7 +9,6 @@ from typing import Any
 import psycopg2
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
@@ -23,6 +22,7 @@ from callboard.errors import (
     TooSlow,
 )
 from callboard.log import get_logger
+from callboard.web.answers import JsonAnswer
 from callboard.web.client_address import client_name
 from callboard.web.lanes import Busy
 
@@ -126,19 +126,19 @@ def note_refusal(request: Request, reason: str) -> None:
     state.refusals.note(reason, client_name(request, state.settings.trusted_proxies))
 
 
-def _api_error(request: Request, error: Exception) -> JSONResponse:
+def _api_error(request: Request, error: Exception) -> JsonAnswer:
     assert isinstance(error, ApiError)  # noqa: S101 - registered for this class only, here and below
     if error.refused is not None:
         note_refusal(request, error.refused)
-    return JSONResponse(error.body, error.status, headers=error.headers)
+    return JsonAnswer(error.body, error.status, headers=error.headers)
 
 
-def _refusal(_request: Request, error: Exception) -> JSONResponse:
+def _refusal(_request: Request, error: Exception) -> JsonAnswer:
     status, code = next(_REFUSALS[kind] for kind in type(error).__mro__ if kind in _REFUSALS)
-    return JSONResponse(error_body(code, _as_text(str(error), 1_000)), status)
+    return JsonAnswer(error_body(code, _as_text(str(error), 1_000)), status)
 
 
-def _invalid_request(request: Request, error: Exception) -> JSONResponse:
+def _invalid_request(request: Request, error: Exception) -> JsonAnswer:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     # The input is left out: it may be secret, huge or not even text.
     details = [
@@ -147,7 +147,7 @@ def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     ]
     note_refusal(request, "invalid_request")
     message = "The request is not valid; details name each field and what is wrong with it."
-    return JSONResponse(error_body("invalid_request", message, details[:50]), HTTPStatus.UNPROCESSABLE_ENTITY)
+    return JsonAnswer(error_body("invalid_request", message, details[:50]), HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 def _as_text(text: str, limit: int = 200) -> str:
@@ -155,7 +155,7 @@ def _as_text(text: str, limit: int = 200) -> str:
     return text[:limit].encode("utf-8", "replace").decode("utf-8")
 
 
-def _http_error(request: Request, error: Exception) -> JSONResponse:
+def _http_error(request: Request, error: Exception) -> JsonAnswer:
     assert isinstance(error, HTTPException)  # noqa: S101
     status = HTTPStatus(error.status_code)
     match status:
@@ -169,26 +169,26 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
         case _:
             message = str(error.detail)
     code = "invalid_request" if status == HTTPStatus.UNPROCESSABLE_ENTITY else status.name.lower()
-    return JSONResponse(error_body(code, message), status, headers=error.headers)
+    return JsonAnswer(error_body(code, message), status, headers=error.headers)
 
 
-def _busy(request: Request, error: Exception) -> JSONResponse:
+def _busy(request: Request, error: Exception) -> JsonAnswer:
     note_refusal(request, "busy")
     body = error_body("busy", f"{error} Send the request again in a moment.")
-    return JSONResponse(body, HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": str(BUSY_WAIT_S)})
+    return JsonAnswer(body, HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": str(BUSY_WAIT_S)})
 
 
-def _database_away(request: Request, error: Exception) -> JSONResponse:
+def _database_away(request: Request, error: Exception) -> JsonAnswer:
     log.error("request failed: database away", path=request.url.path, error=str(error).strip()[:200])
     return _try_later("The database cannot be reached. Send the request again later.")
 
 
-def _database_unfit(request: Request, error: Exception) -> JSONResponse:
+def _database_unfit(request: Request, error: Exception) -> JsonAnswer:
     # What Postgres says names tables and roles, which is for the log: a webhook's sender gets this answer too.
     log.error("request failed: database unfit", path=request.url.path, error=str(error).strip()[:200])
     return _try_later("The database takes no such request now; the server's log says why. Send it again later.")
 
 
-def _try_later(message: str) -> JSONResponse:
+def _try_later(message: str) -> JsonAnswer:
     headers = {"Retry-After": str(DATABASE_WAIT_S)}
-    return JSONResponse(error_body("database_unavailable", message), HTTPStatus.SERVICE_UNAVAILABLE, headers=headers)
+    return JsonAnswer(error_body("database_unavailable", message), HTTPStatus.SERVICE_UNAVAILABLE, headers=headers)

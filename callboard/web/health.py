@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 import psycopg2
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse
 
 from callboard.db import schema
 from callboard.errors import DatabaseMisconfigured, DatabaseUnavailable, SchemaOutdated
 from callboard.log import get_logger
 from callboard.ops.overview import STUCK_MAX, QueueFigures, queue_figures
+from callboard.web.answers import JsonAnswer
 from callboard.web.lanes import Lane
 from callboard.web.shared_look import SharedLook
 from callboard.web.state import CurrentState, State
@@ -49,7 +49,7 @@ async def show_liveness() -> dict[str, str]:
 
 
 @router.get("/ready")
-async def show_readiness(state: CurrentState) -> JSONResponse:
+async def show_readiness(state: CurrentState) -> JsonAnswer:
     """Say whether requests can be served: the database answers and has our schema."""
     try:
         # A thread that hangs in connect() beyond the deadline ends by itself; the probe does not wait for it.
@@ -58,18 +58,18 @@ async def show_readiness(state: CurrentState) -> JSONResponse:
         return _unhealthy(str(error))
     except (DatabaseMisconfigured, DatabaseUnavailable, psycopg2.Error, TimeoutError) as error:
         return _unhealthy(_reason(error))
-    return JSONResponse({"status": "ok"})
+    return JsonAnswer({"status": "ok"})
 
 
 @router.get("/queue")
-async def show_queue_health(state: CurrentState) -> JSONResponse:
+async def show_queue_health(state: CurrentState) -> JsonAnswer:
     """Show what waits, failed and is stuck, in all and per queue."""
     try:
         figures = await _look(state, _figures).result(DATABASE_TIMEOUT_S)
     except (DatabaseMisconfigured, DatabaseUnavailable, psycopg2.Error, TimeoutError) as error:
         return _unhealthy(_reason(error), driver=DRIVER)
     stuck = sum(queue.stuck for queue in figures)
-    return JSONResponse(
+    return JsonAnswer(
         {
             "status": "warning" if stuck > STUCK_MAX else "healthy",
             "driver": DRIVER,
@@ -120,5 +120,5 @@ def _reason(error: Exception) -> str:
     return f"The database gave no answer within {DATABASE_TIMEOUT_S:g} s, or refused the connection."
 
 
-def _unhealthy(reason: str, **more: str) -> JSONResponse:
-    return JSONResponse({"status": "unhealthy", **more, "error": reason}, 503)
+def _unhealthy(reason: str, **more: str) -> JsonAnswer:
+    return JsonAnswer({"status": "unhealthy", **more, "error": reason}, 503)

@@ -8,12 +8,12 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header
-from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from callboard import payments
 from callboard.errors import ConfigurationError
 from callboard.web.access import require_token
+from callboard.web.answers import JsonAnswer
 from callboard.web.creations import create_later, create_now
 from callboard.web.errors import ApiError
 from callboard.web.lanes import Lane
@@ -112,9 +112,7 @@ class PaymentView(BaseModel):
     response_model=PaymentView,
     responses={202: {"model": PaymentView, "description": "Stored; YooKassa's answer is still awaited."}},
 )
-async def post_payment(
-    request: PaymentRequest, key: IdempotencyKey, state: CurrentState, client: Client
-) -> JSONResponse:
+async def post_payment(request: PaymentRequest, key: IdempotencyKey, state: CurrentState, client: Client) -> JsonAnswer:
     """Create a payment and return it with the address where the customer confirms it.
 
     202 means that YooKassa gave no answer in time, or that as many creations as may wait for it do so already. The
@@ -134,10 +132,10 @@ async def post_payment(
 
 
 @router.get("/{payment_id}", response_model=PaymentView, dependencies=[through(Lane.READS)])
-def get_payment(payment_id: UUID, state: CurrentState) -> JSONResponse:
+def get_payment(payment_id: UUID, state: CurrentState) -> JsonAnswer:
     """Show a payment as we know it."""
     with state.database(Lane.READS).cursor() as cursor:
         payment = payments.find_payment(cursor, str(payment_id))
     if payment is None:
         raise ApiError(404, "not_found", f"There is no payment {payment_id}.")
-    return JSONResponse(payment.view())
+    return JsonAnswer(payment.view())

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from callboard.errors import TemporaryError
 from callboard.log import get_logger
 from callboard.web.access import Credentials, has_token
+from callboard.web.answers import JsonAnswer
 from callboard.web.errors import ApiError
 from callboard.web.lanes import Lane
 from callboard.web.state import Client, CurrentState, State
@@ -54,7 +55,7 @@ async def get_report(  # noqa: PLR0917 - FastAPI calls it by name
         )
     report = await state.gates[Lane.READS].run(client, _find, state, str(report_id))
     if format is None:
-        return JSONResponse(_view(report))
+        return JsonAnswer(_view(report))
     # The storage may be slow or hang: what waits for it holds neither a connection nor a slot of other reads.
     return await state.gates[Lane.DOWNLOADS].run(client, _file, state, report, format)
 

@@ -21,6 +21,14 @@ from tests.unit.pages import commands
         ("queue:flush --hours=48", "flush --hours=48"),
         ("clear emails", "queues discard emails"),
         ("pause --all", "queues pause --all"),
+        ("queue:clear --queue=emails --force", "queues discard emails --force"),
+        ("clear --queue emails", "queues discard emails"),
+        ("size --queue=emails", "size emails"),
+        ("messages show --id=5", "messages show 5"),
+        ("jobs cancel --id 5", "jobs cancel 5"),
+        ("retry --queue emails", "retry --queue emails"),
+        ("dead retry --queue=emails", "dead retry --queue=emails"),
+        ("tail", "logs -f"),
         ("list", "messages list"),
         ("dead list --queue emails", "dead list --queue emails"),
         ("", ""),
@@ -60,3 +68,8 @@ def test_other_verbs_and_options_are_left_alone():
 def test_a_misspelled_habit_is_guessed():
     assert habits.meant("queue:wrk") == "work"
     assert habits.meant("zzz") is None
+
+
+@pytest.mark.parametrize("typed", ["celery", "clera", "cleaner", "flusj", "forge", "queue:clean", "paused", "purged"])
+def test_nobody_who_misspells_is_led_to_a_verb_that_throws_away(typed):
+    assert habits.meant(typed) not in {"queues discard", "dead purge", "flush", "forget", "queues pause"}

@@ -38,7 +38,7 @@ def test_neither_help_nor_errors_show_a_name_of_the_code(verb, capsys):
         (["dead", "list", "-o", "yaml"], "'yaml' is not one of 'table', 'json', 'ids'."),
         (["messages", "show"], "Missing argument 'ID'."),
         (["queue:wrok"], "Did you mean 'queues'?"),
-        (["horizon"], "All of them: callboard --help"),
+        (["supervisorctl"], "All of them: callboard --help"),
         (["work", "--sleep", "3"], "WORKER_INTERVAL_MS"),
     ],
 )
