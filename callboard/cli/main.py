@@ -16,6 +16,7 @@ from callboard.cli import base_install, usage
 from callboard.cli.commands import Commands
 from callboard.cli.output import note, say
 
+EXIT_FAILED = 1
 #: What the system says where a file or a device takes no more of our output.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
@@ -85,8 +86,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(usage.run(typer.main.get_command(app), sys.argv[1:]))
-    except ModuleNotFoundError as error:
-        # A command's module is imported when it runs, and may need more than the base package has.
+    except (ModuleNotFoundError, FileNotFoundError) as error:
+        # A command's module is imported when it runs, and may need more than is there.
         base_install.refusal(error)()
     except OSError as error:
         if error.filename is not None or error.errno not in FULL:

@@ -1,6 +1,7 @@
 """What a row may hold: limits of ours, so that they are the same on every Python and for every way in.
 
-The database has them too, for what others write (migrations 0010 and 0011); a row from before is a dead letter with its reason.
+The database has them too, for what others write (migrations 0010 and 0011); a row from before is a dead letter with
+its reason.
 """
 
 from __future__ import annotations
