@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import contextlib
 import smtplib
 import socket
@@ -15,6 +16,7 @@ from callboard.errors import ConfigurationError
 from callboard.log import mask_addresses
 from callboard.mail.answer_rules import rule_for
 from callboard.mail.answers import AUTH, CONNECT, EHLO, STARTTLS, Fate, Reply
+from callboard.mail.patience import PatientSMTP, PatientSMTPOverTLS
 
 if TYPE_CHECKING:
     from callboard.mail.answers import Rule
@@ -122,7 +124,7 @@ def _is_reusable(held: Connection, settings: Settings) -> bool:
         return False
 
 
-def _open(settings: Settings) -> smtplib.SMTP:
+def _open(settings: Settings) -> PatientSMTP:
     try:
         smtp = _connect(settings)
     except ssl.SSLEOFError as error:
@@ -142,7 +144,7 @@ def _open(settings: Settings) -> smtplib.SMTP:
     return smtp
 
 
-def _connect(settings: Settings) -> smtplib.SMTP:
+def _connect(settings: Settings) -> PatientSMTP:
     host, port, name, timeout_s = (
         settings.smtp_host,
         settings.smtp_port,
@@ -151,8 +153,8 @@ def _connect(settings: Settings) -> smtplib.SMTP:
     )
     if settings.smtp_security_mode == "tls":
         context = ssl.create_default_context()
-        return smtplib.SMTP_SSL(host, port, local_hostname=name, timeout=timeout_s, context=context)
-    return smtplib.SMTP(host, port, local_hostname=name, timeout=timeout_s)
+        return PatientSMTPOverTLS(host, port, local_hostname=name, timeout=timeout_s, context=context)
+    return PatientSMTP(host, port, local_hostname=name, timeout=timeout_s)
 
 
 def _local_hostname(settings: Settings) -> str:
@@ -162,14 +164,14 @@ def _local_hostname(settings: Settings) -> str:
     return next((name for name in names if "." in name and name.isascii()), "[127.0.0.1]")
 
 
-def _secure(smtp: smtplib.SMTP, settings: Settings) -> None:
+def _secure(smtp: PatientSMTP, settings: Settings) -> None:
     where = f"{settings.smtp_host}:{settings.smtp_port}"
     phase = EHLO
     try:
         smtp.ehlo_or_helo_if_needed()
         if settings.smtp_security_mode == "starttls":
             phase = STARTTLS
-            smtp.starttls(context=ssl.create_default_context())
+            smtp.encrypt(ssl.create_default_context())
             phase = EHLO
             smtp.ehlo_or_helo_if_needed()
     except smtplib.SMTPNotSupportedError as error:
@@ -229,6 +231,8 @@ def _log_in(smtp: smtplib.SMTP, settings: Settings) -> None:
         raise _refusal(settings, AUTH, error) from None
     except smtplib.SMTPServerDisconnected as error:
         raise ServerUnreachable(str(error)) from error
+    except binascii.Error as error:
+        raise ServerUnreachable("asked for the login in a way that is not base64, as no mail server does") from error
     except (smtplib.SMTPNotSupportedError, UnicodeEncodeError) as error:
         raise ConfigurationError(
             f"The mail server {settings.smtp_host} cannot take the login of SMTP_USER ({type(error).__name__}). "

@@ -11,7 +11,7 @@ import dramatiq
 import pytest
 
 from callboard.broker import PostgresBroker
-from callboard.db.deadline import _watchdog
+from callboard.watchdog import watchdog
 from tests.conftest import wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -69,7 +69,7 @@ def message(*args):
 
 def test_a_child_sends_although_a_thread_of_its_parent_was_setting_a_deadline(broker, connection):
     broker.enqueue(message("parent"))
-    with held(_watchdog._lock):
+    with held(watchdog._lock):
         assert code_of_child(lambda: broker.enqueue(message("child"))) == 0
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM dramatiq.queue")

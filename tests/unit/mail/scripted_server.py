@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 HANG_UP = "hang up"
 SILENCE = "silence"
+#: One line after the other, a byte at a time.
+DRIPS = "drips"
 USUAL = {
     "BANNER": "220 scripted",
     "EHLO": "250 scripted",
@@ -45,6 +47,8 @@ class ScriptedServer:
         self.verbs: list[list[str]] = []
         self.lines: list[str] = []
         self.contents: list[bytes] = []
+        #: Set when somebody listened to a dripping answer to its end.
+        self.was_heard_out = False
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
     def _accept(self) -> None:
@@ -86,12 +90,21 @@ class ScriptedServer:
         self._last = given.pop(0) if len(given) > 1 else given[0]
         if self._last == SILENCE:
             self._is_over.wait(30)
-        if self._last in (HANG_UP, SILENCE):
+        if self._last == DRIPS:
+            self._drip(peer)
+        if self._last in (HANG_UP, SILENCE, DRIPS):
             # Also where the reader's file still holds the socket.
             peer.shutdown(socket.SHUT_RDWR)
             return False
         peer.sendall(self._last.replace("\n", "\r\n").encode() + b"\r\n")
         return not self._last.startswith("421")
+
+    def _drip(self, peer: socket.socket) -> None:
+        for byte in b"250-more\r\n" * 20:
+            if self._is_over.wait(0.05):
+                return
+            peer.sendall(bytes([byte]))
+        self.was_heard_out = True
 
     def close(self) -> None:
         self._is_over.set()
