@@ -44,12 +44,12 @@ PAYMENT_EVENTS = Counter(
 )
 STORAGE = Counter(
     "callboard_storage_requests_total",
-    "Files written to and read from the storage, by how it ended.",
+    "Files written to, read from and removed from the storage, by how it ended.",
     ["operation", "outcome"],
 )
 API_REFUSED = Counter("callboard_api_refused_total", "Requests and connections that the API refused.", ["reason"])
 WEBHOOKS = Counter("callboard_webhooks_total", "Webhooks by what became of them.", ["outcome"])
-STORAGE_OPERATIONS = ("store", "fetch")
+STORAGE_OPERATIONS = ("store", "fetch", "remove")
 STORAGE_OUTCOMES = ("answered", "not_found", "differs", "rejected", "unavailable", "misconfigured")
 YOOKASSA_OPERATIONS = ("create", "find", "shop")
 YOOKASSA_OUTCOMES = (

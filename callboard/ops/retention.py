@@ -32,6 +32,8 @@ LOOK_TIMEOUT_S = 60
 
 #: Reports of one look: the files of each are removed before its row is.
 REPORTS_MAX = 100
+#: After so many whose files stay it is the storage that is in trouble, and not one of them.
+KEPT_MAX = 10
 
 _TOO_BUSY = (
     psycopg2.errors.QueryCanceled,
@@ -99,7 +101,11 @@ def purge_expired(
             purge(run, table, kept_days)
         except _TimeIsUp:
             is_finished = False
-        except (*_TOO_BUSY, TemporaryError, PermanentError) as error:
+        except PermanentError as error:
+            refused[table] = str(error)
+            log.error("old rows cannot be deleted", table=table, error=refused[table])  # noqa: TRY400 - it says it all
+            is_finished = False
+        except (*_TOO_BUSY, TemporaryError) as error:
             log.warning("old rows were not deleted; tried again later", table=table, error=str(error).strip())
             is_finished = False
         except psycopg2.Error as error:
@@ -145,25 +151,37 @@ def _purge_in_order(run: _Run, table: str, days: int) -> None:
 
 
 def _purge_with_files(remove_files: Callable[[str], None], run: _Run, table: str, days: int) -> None:
-    """Remove the files first: a row without files is found again, files without a row by nobody."""
-    while report_ids := _expired(run, table, days):
+    """Remove the files first: a row without files is found again, files without a row by nobody.
+
+    A report whose files cannot be removed keeps no other from its turn. Raises: what kept the first one, in the end.
+    """
+    kept: dict[str, Exception] = {}
+    while report_ids := _expired(run, table, days, besides=[*kept]):
         removed: list[str] = []
         try:
             for report_id in report_ids:
                 if run.clock() >= run.until:
                     raise _TimeIsUp
-                remove_files(report_id)
-                removed.append(report_id)
+                try:
+                    remove_files(report_id)
+                except (TemporaryError, PermanentError) as error:
+                    kept[report_id] = error
+                    if len(kept) >= KEPT_MAX:
+                        raise
+                else:
+                    removed.append(report_id)
         finally:
             if removed:
                 _delete(run, table, {"report_ids": removed})
+    if kept:
+        raise next(iter(kept.values()))
 
 
-def _expired(run: _Run, table: str, days: int) -> list[str]:
+def _expired(run: _Run, table: str, days: int, *, besides: list[str]) -> list[str]:
     if run.clock() >= run.until:
         raise _TimeIsUp
     with run.pool.cursor() as cursor:
-        cursor.execute(sql(f"retention/find_{table}"), {"days": days, "limit": REPORTS_MAX})
+        cursor.execute(sql(f"retention/find_{table}"), {"days": days, "limit": REPORTS_MAX, "besides": besides})
         return [report_id for (report_id,) in cursor.fetchall()]
 
 

@@ -41,5 +41,9 @@ class StorageRejected(TemporaryError):
     """The storage answers, and does not take this one call."""
 
 
-class StoredFileDiffers(PermanentError):
-    """A stored file would be overwritten with other content."""
+class StoredFileDiffers(StorageUnavailable):
+    """A stored file would be overwritten with other content.
+
+    Temporary, because a report's file has its content's hash in its name: either the file was damaged, or it is a page
+    of somebody in between.
+    """

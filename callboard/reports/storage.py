@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import fsspec
+from fsspec.asyn import AsyncFileSystem, sync
 
-from callboard.errors import NotFound, PermanentError
+from callboard.errors import NotFound, PermanentError, TemporaryError
 from callboard.reports.errors import StorageMisconfigured, StoredFileDiffers
 from callboard.reports.storage_answers import classify, is_absent, note_answer, shown
 
@@ -32,6 +33,8 @@ _S3_CONNECT_TIMEOUT_S = 5
 _S3_READ_TIMEOUT_S = 10
 #: Tries of one call, all of which a silent server uses up; the queue's retries come on top.
 _S3_TRIES = 2
+#: Time of one call with all of its bytes, s.
+CALL_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def store(storage_url: str, path: str, content: bytes) -> StoredFile:
     with note_answer("store"), _storage(storage_url) as (file_system, base):
         target = _target(base, path, is_local=_is_local(storage_url))
         try:
-            existing = file_system.cat_file(target)
+            existing = _call(file_system, "cat_file", target)
         except FileNotFoundError as error:
             if not is_absent(error):
                 raise
@@ -61,7 +64,8 @@ def store(storage_url: str, path: str, content: bytes) -> StoredFile:
             return stored
     if existing != content:
         raise StoredFileDiffers(
-            f"{path} in {shown(storage_url)} has other content and is kept. Store under another name."
+            f"{path} in {shown(storage_url)} has other content and is kept. "
+            "Its name is made of its content: look at who answers there."
         )
     return stored
 
@@ -74,7 +78,7 @@ def fetch(storage_url: str, path: str) -> bytes:
     with note_answer("fetch"), _storage(storage_url) as (file_system, base):
         target = _target(base, path, is_local=_is_local(storage_url))
         try:
-            content: bytes = file_system.cat_file(target)
+            content: bytes = _call(file_system, "cat_file", target)
         except FileNotFoundError as error:
             if not is_absent(error):
                 raise
@@ -87,12 +91,31 @@ def fetch(storage_url: str, path: str) -> bytes:
 def remove_files(storage_url: str, folder: str) -> None:
     """Remove a folder with all of its files; one that is not there is no error.
 
-    Raises: StorageUnavailable, StorageMisconfigured.
+    Raises: StorageUnavailable, StorageMisconfigured, StorageRejected.
     """
-    with _storage(storage_url) as (file_system, base):
+    with note_answer("remove"), _storage(storage_url) as (file_system, base):
         target = _target(base, folder, is_local=_is_local(storage_url))
-        with contextlib.suppress(FileNotFoundError):
-            file_system.rm(target, recursive=True)
+        if _is_local(storage_url):
+            with contextlib.suppress(FileNotFoundError):
+                file_system.rm(target, recursive=True)
+            return
+        # By names: s3fs takes any 404 for a folder that is not there, and passes over files that it may not remove.
+        if files := _files_in(file_system, target):
+            _call(file_system, "rm", files)
+            if kept := _files_in(file_system, target):
+                raise StorageMisconfigured(
+                    f"The storage {shown(storage_url)} keeps {len(kept)} files that were to be removed, such as "
+                    f"{kept[0]}. Let its credentials remove objects, or end what holds them."
+                )
+
+
+def _files_in(file_system: Any, target: str) -> list[str]:
+    try:
+        return list(_call(file_system, "find", target))
+    except FileNotFoundError as error:
+        if is_absent(error):
+            return []
+        raise
 
 
 def probe(storage_url: str) -> None:
@@ -107,7 +130,7 @@ def probe(storage_url: str) -> None:
             raise StorageMisconfigured(f"The storage {shown(storage_url)} gives back other bytes than it was given.")
     finally:
         with _storage(storage_url) as (file_system, base):
-            file_system.rm_file(f"{base}/{name}")
+            _call(file_system, "rm_file", f"{base}/{name}")
 
 
 @contextmanager
@@ -127,7 +150,7 @@ def _storage(storage_url: str) -> Iterator[tuple[Any, str]]:
             if scheme in ("s3", "s3a"):
                 file_system.retries = _S3_TRIES
             yield file_system, base.rstrip("/")
-    except (NotFound, PermanentError):
+    except (NotFound, PermanentError, TemporaryError):
         raise
     except Exception as error:
         # Each fsspec package raises errors of its own library.
@@ -150,6 +173,13 @@ def _options(scheme: str) -> dict[str, Any]:
     }
 
 
+def _call(file_system: Any, name: str, *arguments: Any) -> Any:
+    """Make one call that ends in its time; the library's own timeouts start anew with every byte."""
+    if isinstance(file_system, AsyncFileSystem):
+        return sync(file_system.loop, getattr(file_system, f"_{name}"), *arguments, timeout=CALL_TIMEOUT_S)
+    return getattr(file_system, name)(*arguments)
+
+
 def _target(base: str, path: str, *, is_local: bool) -> str:
     target = f"{base}/{path}"
     # The name first: a NUL in it would already fail in resolve(). A folder may still be a link to elsewhere.
@@ -162,7 +192,7 @@ def _target(base: str, path: str, *, is_local: bool) -> str:
 
 def _write(file_system: Any, target: str, content: bytes, *, is_local: bool) -> None:
     if not is_local:
-        file_system.pipe_file(target, content)  # An object appears whole or not at all.
+        _call(file_system, "pipe_file", target, content)  # An object appears whole or not at all.
         return
     folder = Path(target).parent
     file_system.makedirs(str(folder), exist_ok=True)

@@ -129,7 +129,7 @@ _found = {"state": "answered"}
 
 def _note(operation: str, outcome: str, error: Exception | None) -> None:
     STORAGE.labels(operation, outcome).inc()
-    state = outcome if outcome in ("unavailable", "misconfigured") else "answered"
+    state = outcome if outcome in ("unavailable", "misconfigured", "differs") else "answered"
     before, _found["state"] = _found["state"], state
     if state == before:
         return

@@ -20,6 +20,8 @@ from callboard.web.refusals import count_webhook
 log = get_logger(__name__)
 
 WEBHOOK_PATH = "/webhooks/yookassa"
+#: In the scope of a GET that came as a HEAD: whose body is costly may leave it out.
+HEAD_KEY = "callboard.is_head"
 BODY_MAX_BYTES = 256 * 1024
 WEBHOOK_MAX_BYTES = 64 * 1024
 #: Deepest nesting of JSON that is looked at.
@@ -55,7 +57,7 @@ class Guard:
             return
         if scope["method"] == "HEAD":
             # FastAPI gives a GET route no HEAD. What a GET would answer is made, and all but its body sent.
-            scope, send = {**scope, "method": "GET"}, _without_body(send)
+            scope, send = {**scope, "method": "GET", HEAD_KEY: True}, _without_body(send)
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
         has_started = False

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from callboard.errors import TemporaryError
@@ -15,11 +15,13 @@ from callboard.log import get_logger
 from callboard.web.access import Credentials, has_token
 from callboard.web.answers import JsonAnswer
 from callboard.web.errors import ApiError
+from callboard.web.guard import HEAD_KEY
 from callboard.web.lanes import Lane
 from callboard.web.state import Client, CurrentState, State
 
 if TYPE_CHECKING:
     from callboard.reports import Report
+    from callboard.reports.storage import StoredFile
 
 log = get_logger(__name__)
 router = APIRouter(prefix="/reports", tags=["reports"])
@@ -36,6 +38,7 @@ MEDIA_TYPES: dict[str, str] = {
 @router.get("/{report_id}", response_model=None)
 async def get_report(  # noqa: PLR0917 - FastAPI calls it by name
     report_id: UUID,
+    request: Request,
     state: CurrentState,
     client: Client,
     credentials: Credentials,
@@ -56,6 +59,9 @@ async def get_report(  # noqa: PLR0917 - FastAPI calls it by name
     report = await state.gates[Lane.READS].run(client, _find, state, str(report_id))
     if format is None:
         return JsonAnswer(_view(report))
+    if HEAD_KEY in request.scope:
+        # By the report's row: mail programs look at links, and the whole file would be fetched to be thrown away.
+        return _download(report, format, b"", size_bytes=_stored(report, format).size_bytes)
     # The storage may be slow or hang: what waits for it holds neither a connection nor a slot of other reads.
     return await state.gates[Lane.DOWNLOADS].run(client, _file, state, report, format)
 
@@ -95,11 +101,7 @@ def _view(report: Report) -> dict[str, Any]:
 def _file(state: State, report: Report, file_format: str) -> Response:
     from callboard.reports import fetch
 
-    file = report.files.get(file_format)
-    if file is None:
-        if report.state == "requested":
-            raise ApiError(409, "not_ready", "The report is not ready yet.", headers={"Retry-After": "5"})
-        raise ApiError(404, "not_found", f"The report has no file in the format {file_format}.")
+    file = _stored(report, file_format)
     try:
         content = fetch(state.settings.report_storage_url, file.path)
     except TemporaryError as error:
@@ -108,12 +110,25 @@ def _file(state: State, report: Report, file_format: str) -> Response:
         # A page of somebody in between, or a file that was changed: neither is the report.
         log.error("stored file differs", report_id=report.report_id, path=file.path, size_bytes=len(content))
         raise _unavailable()
+    return _download(report, file_format, content, size_bytes=len(content))
+
+
+def _stored(report: Report, file_format: str) -> StoredFile:
+    file = report.files.get(file_format)
+    if file is None:
+        if report.state == "requested":
+            raise ApiError(409, "not_ready", "The report is not ready yet.", headers={"Retry-After": "5"})
+        raise ApiError(404, "not_found", f"The report has no file in the format {file_format}.")
+    return file
+
+
+def _download(report: Report, file_format: str, content: bytes, *, size_bytes: int) -> Response:
     name = f"{report.kind}-{report.created_at:%Y-%m-%d}.{file_format}"
     return Response(
         content,
         media_type=MEDIA_TYPES[file_format],
         # Always saved, never shown: an HTML report must not run in our origin.
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        headers={"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(size_bytes)},
     )
 
 

@@ -273,3 +273,48 @@ def test_a_report_is_removed_again_when_the_process_died_between_files_and_row(r
     store(url, f"{report_id}/receipt.pdf", b"content")
     remove_files(url, report_id)
     assert purge(remove_files=partial(remove_files, url)).counts["reports"] == 1
+
+
+def test_a_report_whose_files_stay_keeps_no_other_from_its_turn(rows, db, purge, tmp_path):
+    # Given a folder that leads out of the storage, the oldest of all, and one that may not be looked into
+    outside, storage = tmp_path / "elsewhere", tmp_path / "reports"
+    outside.mkdir()
+    storage.mkdir()
+    linked, others = rows.report(50), [rows.report(46 + number / 10) for number in range(5)]
+    (storage / linked).symlink_to(outside)
+    (outside / "private.txt").write_text("not ours")
+    url = f"file://{storage}"
+    for report_id in others:
+        store(url, f"{report_id}/receipt.pdf", b"content")
+    # When purged, again and again
+    for _ in range(2):
+        purged = purge(remove_files=partial(remove_files, url))
+        # Then it alone is left, its row with it, and somebody hears of it
+        assert db("SELECT report_id::text FROM callboard.reports") == [(linked,)]
+        assert linked in purged.refusals["reports"]
+    assert (outside / "private.txt").exists()
+
+
+def test_more_reports_than_one_look_finds_pass_those_that_stay(rows, db, purge, monkeypatch):
+    monkeypatch.setattr(retention, "REPORTS_MAX", 3)
+    reports = [rows.report(60 - number) for number in range(9)]
+
+    def remove(report_id):
+        if report_id in reports[:4]:
+            raise StorageUnavailable("This one is held.")
+
+    assert not purge(remove_files=remove).is_finished
+    assert {row[0] for row in db("SELECT report_id::text FROM callboard.reports")} == set(reports[:4])
+
+
+def test_a_storage_that_takes_nothing_away_is_not_asked_for_every_report(rows, purge):
+    for _ in range(2 * retention.KEPT_MAX):
+        rows.report(46)
+    asked = []
+
+    def remove(report_id):
+        asked.append(report_id)
+        raise StorageUnavailable("The storage did not take the call.")
+
+    assert not purge(remove_files=remove).is_finished
+    assert len(asked) == retention.KEPT_MAX

@@ -9,6 +9,8 @@ import time
 from datetime import UTC, datetime
 from uuid import uuid4
 
+import requests
+
 from callboard.db import Pool
 from tests.postgres.web.conftest import error_of
 
@@ -45,6 +47,13 @@ def test_a_signed_link_opens_its_file_and_no_other(make_api, connection, tmp_pat
     file = api.get(link, token=None)
     assert (file.content, file.headers["Content-Type"]) == (b"%PDF-1.7 test", "application/pdf")
     assert file.headers["Content-Disposition"].startswith("attachment")
+    # And whoever only looks at the link fetches nothing, so that a storage that is away keeps nobody waiting
+    reports.remove_files(api.service.settings.report_storage_url, report_id)
+    head = requests.head(api.url + link, timeout=10)
+    assert (head.status_code, head.content) == (200, b"")
+    told = ("Content-Type", "Content-Disposition", "Content-Length", "Cache-Control")
+    assert [head.headers[name] for name in told] == [file.headers[name] for name in told]
+    assert api.get(link, token=None).status_code == 404
     assert api.get(link.replace("format=pdf", "format=csv"), token=None).status_code == 401
     assert api.get(link[:-1] + ("0" if link[-1] != "0" else "1"), token=None).status_code == 401
     assert api.get(link.split("?")[0], token=None).status_code == 401

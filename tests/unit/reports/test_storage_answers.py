@@ -8,11 +8,22 @@ import pytest
 
 from callboard.errors import NotFound, TemporaryError
 from callboard.metrics import STORAGE, STORAGE_OPERATIONS, STORAGE_OUTCOMES
-from callboard.reports import StorageMisconfigured, StorageRejected, StorageUnavailable, fetch, probe, storage, store
+from callboard.reports import (
+    StorageMisconfigured,
+    StorageRejected,
+    StorageUnavailable,
+    fetch,
+    probe,
+    remove_files,
+    storage,
+    store,
+)
+from tests.dripping import Dripping
 from tests.unit.payments.stranger import HTML, Stranger
 from tests.unit.reports.test_storage import s3  # noqa: F401 - a fixture
 
 OPERATIONS = {"store": lambda url: store(url, "a.pdf", b"x"), "fetch": lambda url: fetch(url, "a.pdf"), "probe": probe}
+OPERATIONS["remove"] = lambda url: remove_files(url, "id")
 STATUSES = (301, 302, 400, 401, 403, 404, 405, 407, 409, 410, 429, 451, 500, 502, 503, 504)
 
 
@@ -68,7 +79,7 @@ OWN = [
 
 
 @pytest.mark.parametrize("answer", OWN, ids=[code for _, code, _ in OWN])
-@pytest.mark.parametrize("operation", ["store", "fetch"])
+@pytest.mark.parametrize("operation", ["store", "fetch", "remove"])
 def test_what_the_storage_says_itself_is_believed_and_nothing_of_it_ends_a_report(stranger, url, operation, answer):
     status, code, meaning = answer
     stranger.say(status, *own(code))
@@ -112,3 +123,32 @@ def test_a_storage_that_is_to_be_looked_at_is_one_line_until_it_answers_again(st
 def test_bytes_come_as_they_are(stranger, url):
     stranger.say(200, b"content", "application/pdf")
     assert hashlib.sha256(fetch(url, "a.pdf")).digest() == hashlib.sha256(b"content").digest()
+
+
+LISTING = b"""<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>shop</Name>
+<KeyCount>1</KeyCount><IsTruncated>false</IsTruncated><Contents><Key>reports/id/a.pdf</Key><Size>1</Size>
+<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents></ListBucketResult>"""
+
+
+def test_a_file_that_the_storage_keeps_is_not_taken_for_removed(stranger, url):
+    # Given a storage that says yes to everything, and shows the file all the same
+    stranger.say(200, LISTING, "application/xml")
+    with pytest.raises(StorageMisconfigured, match=r"keeps 1 files .*reports/id/a\.pdf"):
+        remove_files(url, "id")
+
+
+@pytest.mark.parametrize("page", [(HTML, "text/html"), (b"", None), (b"<html/>", "application/xml")])
+def test_a_page_in_place_of_a_file_ends_no_report(stranger, url, page):
+    stranger.say(200, *page)
+    with pytest.raises(StorageUnavailable, match="look at who answers there"):
+        store(url, "a.pdf", b"x")
+
+
+@pytest.mark.parametrize("first", [b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Long: "])
+@pytest.mark.parametrize("operation", ["store", "fetch", "remove"])
+def test_a_storage_that_sends_a_byte_now_and_then_holds_no_call_beyond_its_time(s3, monkeypatch, operation, first):  # noqa: F811 - the fixture
+    monkeypatch.setattr(storage, "CALL_TIMEOUT_S", 1)
+    with Dripping(b"a", first=first) as server:
+        with pytest.raises(StorageUnavailable):
+            OPERATIONS[operation](s3(f"http://127.0.0.1:{server.port}"))
+        assert not server.was_heard_out
