@@ -60,3 +60,40 @@ def test_an_answer_is_one_line_without_what_a_terminal_obeys():
     reply = Reply.read("RCPT", 550, "5.1.1 no\x1b[31m such\n5.1.1 mailbox\x9b here")
     assert str(reply) == "550 5.1.1 no [31m such mailbox here"
     assert reply.enhanced == "5.1.1"
+
+
+@pytest.mark.parametrize(
+    ("verb", "code", "enhanced", "rule"),
+    [
+        ("RCPT", 552, "5.2.2", "mailbox full"),
+        ("end of mail", 452, "4.2.2", "mailbox full"),
+        ("RCPT", 550, "5.4.5", "sending limit"),
+        ("end of mail", 454, "4.7.28", "sending limit"),
+        ("RCPT", 450, "4.2.122", "mailbox gets too much"),
+        ("RCPT", 550, "5.7.133", "recipient takes no mail from us"),
+        ("end of mail", 554, "5.6.1", "content"),
+        ("end of mail", 552, "5.3.4", "mail too large"),
+        ("MAIL", 550, "5.7.26", "domain without SPF, DKIM or DMARC"),
+        ("RCPT", 553, "5.1.8", "sender not allowed"),
+        ("MAIL", 451, "4.7.10", "encryption required"),
+        ("RCPT", 554, "5.7.57", "login needed or refused"),
+        ("RCPT", 550, "5.7.64", "relaying refused"),
+        ("RCPT", 550, "5.7.25", "host refused"),
+        ("RCPT", 550, "5.1.1", "no such mailbox"),
+        ("end of mail", 452, "4.3.1", "server in trouble"),
+        ("RCPT", 451, "4.7.1", "not now, not for you"),
+    ],
+)
+def test_an_enhanced_code_decides_where_the_sentence_says_nothing(verb, code, enhanced, rule):
+    for text in (
+        f"{enhanced} Sorry",
+        f"{enhanced} \u0418\u0437\u0432\u0438\u043d\u0438\u0442\u0435",
+        enhanced,
+        f"Sorry (#{enhanced})",
+    ):
+        assert rule_for(Reply.read(verb, code, text)).name == rule
+
+
+def test_every_rule_with_enhanced_codes_is_among_those_that_decide_by_them():
+    cases = test_an_enhanced_code_decides_where_the_sentence_says_nothing.pytestmark[0].args[1]
+    assert {rule.name for rule in RULES if rule.enhanced is not None} == {rule for *_, rule in cases}

@@ -54,12 +54,26 @@ def connect(port):
     return socket.create_connection(("127.0.0.1", port), timeout=10)
 
 
+def is_hung_up(client):
+    client.setblocking(False)
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
 def test_head_is_answered_as_get_without_the_body(serve):
     port = serve(health=ok, metrics=Page(lambda: Answer(200, b"a 1\n", "text/plain"), is_slow=True))
     for path in ("/health", "/metrics", "/nothing"):
         status, headers, body = ask(port, path)
         assert body
         assert ask(port, path, "HEAD") == (status, headers, b"")
+        # And on the wire: http.client reads no body after a HEAD, whether one comes or not
+        with connect(port) as client:
+            client.sendall(f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert b"".join(iter(lambda: client.recv(4_096), b"")).endswith(b"\r\n\r\n")
 
 
 def test_another_path_is_answered_with_what_there_is(serve):
@@ -97,6 +111,9 @@ def test_a_crowd_of_idle_connections_keeps_no_probe_out(serve):
         assert ask(port, "/health")[0] == 200
         # And it costs no thread each
         assert threading.active_count() < 20
+        # And no more than that stay: those that waited longest were hung up on
+        surplus = idle[: 3 * worker_port.CONNECTIONS_MAX]
+        wait_until(lambda: all(is_hung_up(client) for client in surplus), what="the surplus to be hung up on")
     finally:
         for client in idle:
             client.close()
