@@ -103,7 +103,8 @@ def test_whatever_is_sent_is_answered(serve, request_, status):
         assert client.makefile("rb").readline().split()[1] == str(status).encode()
 
 
-def test_a_crowd_of_idle_connections_keeps_no_probe_out(serve):
+def test_a_crowd_of_idle_connections_keeps_no_probe_out(serve, monkeypatch):
+    monkeypatch.setattr(worker_port, "REQUEST_TIMEOUT_S", 60)
     # Given several times as many connections as there may be, and none that says anything
     port = serve(health=ok)
     idle = [connect(port) for _ in range(4 * worker_port.CONNECTIONS_MAX)]
