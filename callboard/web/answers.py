@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse
 
 from callboard.plain_text import plain_json
 
 
-class JsonAnswer(Response):
+class JsonAnswer(JSONResponse):
     r"""JSON that may be read in a terminal: what would steer one stands as \uXXXX, which means the same."""
-
-    media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
         document = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -37,7 +37,7 @@ def test_a_database_that_takes_no_changes_is_told(shell, database_url):
     url = f"{database_url}&options={quote('-c default_transaction_read_only=on')}"
     refused(shell.run_callboard(*CHANGES[0], DATABASE_URL=url), "takes no changes")
     send = ["enqueue", "send_email", '{"to": "a@example.org"}']
-    refused(shell.run_callboard(*send, DATABASE_URL=url), "in a read-only transaction. Send it again;")
+    refused(shell.run_callboard(*send, DATABASE_URL=url), "default_transaction_read_only is on. Send it again;")
 
 
 def test_a_lock_that_does_not_come_free_is_told(shell, database_url):

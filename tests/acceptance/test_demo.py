@@ -178,26 +178,6 @@ def test_a_report_that_is_gone_or_broken_is_named(morning, kind):
     assert f"register.{kind}" in output_of_gone and f"register.{kind}" in output_of_broken
 
 
-def test_a_database_that_takes_its_time_is_waited_for(morning, payments):
-    with payments() as cursor:
-        cursor.execute("BEGIN")
-        cursor.execute("LOCK TABLE callboard.payments")
-        check = morning.shell.callboard("demo", "--check")
-        # Longer than the 5 s that a call of the service may take
-        waits = (
-            "SELECT 1 FROM pg_stat_activity WHERE application_name = 'callboard demo' "
-            "AND wait_event_type = 'Lock' AND clock_timestamp() - query_start > interval '6 seconds'"
-        )
-
-        def look():
-            cursor.execute(waits)
-            return cursor.fetchone() or check.popen.poll() is not None
-
-        wait_until(look, 30, "a long wait")
-        cursor.execute("ROLLBACK")
-        assert check.wait() == 0, check.log
-
-
 def test_everything_is_right_again_in_the_end(morning):
     assert morning.check()[0] == 0
 

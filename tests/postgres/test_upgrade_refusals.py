@@ -206,7 +206,6 @@ TAKEN = {
         "CREATE SCHEMA callboard|CREATE TABLE callboard.",
         "default_transaction_read_only",
     ),
-    "time for a statement": ("ALTER ROLE {role} SET statement_timeout = '1ms'", "", "callboard db upgrade"),
 }
 
 

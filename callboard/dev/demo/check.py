@@ -10,6 +10,7 @@ import csv
 import email.policy
 import io
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -233,6 +234,8 @@ def link_in(mail_dir: Path) -> str | None:
 
 
 def _pdf_text(source: Path | io.BytesIO) -> str:
+    # What is wrong with a file is told by the check that reads it.
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     return "\n".join(page.extract_text() for page in PdfReader(source).pages)
 
 
