@@ -21,7 +21,7 @@ ROLL_UP_TIME_S = 50
 def purge_expired() -> None:
     """Delete what is older than the settings …_RETENTION_DAYS say, reports with their files."""
     from callboard import reports
-    from callboard.ops import retention
+    from callboard.ops.upkeep import retention
 
     settings = get_settings()
     days = retention.Days(
@@ -47,6 +47,6 @@ def purge_expired() -> None:
 @actor(queue_name="maintenance")
 def roll_up() -> None:
     """Count what came and ended in the minutes that are over, for callboard.throughput."""
-    from callboard.ops import throughput
+    from callboard.ops.upkeep import throughput
 
     throughput.roll_up(get_pool(), time_s=ROLL_UP_TIME_S)

@@ -23,19 +23,17 @@ from benchmarks.filling import Sizes, fill
 from callboard.db import connect, schema
 from callboard.dev.postgres import bundled_bin_dir
 from callboard.dev.temporary_postgres import temporary_server
-from callboard.ops import (
-    condition,
-    explanations,
-    message_stories,
-    messages,
-    overview,
-    pace,
-    queue_controls,
-    queues,
-    workers,
-)
+from callboard.ops import workers
 from callboard.ops.audit import Operator
-from callboard.ops.messages import MessageFilter, State
+from callboard.ops.health import status as condition
+from callboard.ops.messages import explanation as explanations
+from callboard.ops.messages import listing as messages
+from callboard.ops.messages import story as message_stories
+from callboard.ops.messages.listing import MessageFilter, State
+from callboard.ops.queues import controls as queue_controls
+from callboard.ops.queues import figures as overview
+from callboard.ops.queues import listing as queues
+from callboard.ops.queues import pace
 
 Call = Callable[[Any], Any]
 ROUNDS = 5

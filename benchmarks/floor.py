@@ -17,7 +17,7 @@ import dramatiq
 from benchmarks import servers
 from benchmarks.peer import NOOP_ARGUMENT
 from callboard.broker import PostgresBroker
-from callboard.broker.outgoing import ENQUEUE_NEW, OutgoingRow
+from callboard.broker.sending.row import ENQUEUE_NEW, OutgoingRow
 from callboard.db import Pool, connect, schema
 
 COUNT = 3_000

@@ -19,7 +19,7 @@ import dramatiq
 
 from callboard.broker import BrokerOptions, PostgresBroker, set_default_broker
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, Pool, connect, deadline, schema
-from callboard.db.target import say_dropped, with_authorities
+from callboard.db.connections.target import say_dropped, with_authorities
 from callboard.errors import ConfigurationError, DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def connection_warning(starting: int) -> str | None:
 
     Raises: DatabaseUnavailable.
     """
-    from callboard.ops.connections import read_budget
+    from callboard.ops.health.connections import read_budget
 
     connection = connect(database_url())
     try:

@@ -1,7 +1,7 @@
 """One thread a process that shuts the socket of whatever takes too long.
 
 A timeout of a socket starts anew with every byte, so whoever sends a byte now and then holds a thread for ever. A
-deadline holds for a whole answer: of Postgres (callboard.db.deadline), of a mail server, of YooKassa.
+deadline holds for a whole answer: of Postgres (callboard.db.connections.deadline), of a mail server, of YooKassa.
 """
 
 from __future__ import annotations

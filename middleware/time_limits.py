@@ -24,7 +24,7 @@ from callboard.log import get_logger
 from .boot_hooks import ends_process
 
 if TYPE_CHECKING:
-    from callboard.broker.worker_side import WorkerSide
+    from callboard.broker.worker.runtime import WorkerSide
 
 log = get_logger(__name__)
 

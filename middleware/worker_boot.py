@@ -57,8 +57,8 @@ class WorkerBoot(Middleware):
     @ends_process
     def after_process_boot(self, broker: Broker) -> None:
         """Check settings, schema, and what the metrics need."""
-        from callboard.ops.exposition import metrics_address
-        from callboard.ops.listening import is_free
+        from callboard.processes.exposition import metrics_address
+        from callboard.processes.listening import is_free
 
         start = self._start()
         configure_logging(start.log_level, start.log_format, start.log_folder)
@@ -81,13 +81,13 @@ class WorkerBoot(Middleware):
     @ends_process
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Check the schedules: only now are all modules imported that may declare some."""
-        from callboard.broker.schedules import check_schedules
+        from callboard.broker.schedules.declaration import check_schedules
 
         check_schedules(broker)
 
     @ends_process
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        from callboard.ops import exposition
+        from callboard.processes import exposition
 
         start, place = self._start(), Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
         log.info("worker started", queues=sorted(worker.consumers), threads=worker.worker_threads)
@@ -135,7 +135,7 @@ def _side_of(broker: Any, worker: Worker) -> Any:
 
 def _join_folder() -> None:
     """Live in the folder of this process's supervisor or master, where metrics and health are kept."""
-    from callboard.ops.worker_folders import join_folder
+    from callboard.processes.folders import join_folder
 
     given = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     try:

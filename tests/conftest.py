@@ -18,7 +18,7 @@ import pytest
 # Imported before any test replaces the service's broker, so that what is put back afterwards is that one.
 import actors  # noqa: F401
 import callboard.app
-from callboard.broker.schedules import declared_on
+from callboard.broker.schedules.declaration import declared_on
 from callboard.db import Pool, schema
 from callboard.dev.postgres import Server
 from callboard.dev.temporary_postgres import temporary_server

@@ -20,21 +20,21 @@ from dramatiq.errors import QueueJoinTimeout
 from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
 from dramatiq.results import Results
 
-from callboard.broker.consumer import PostgresConsumer
-from callboard.broker.coroutines import check_event_loop
+from callboard.broker.backends.results import PostgresResults
+from callboard.broker.context import running_delivery, set_current_delivery
 from callboard.broker.defaults import default_middleware, refuse_stock_options
-from callboard.broker.delivery import Delivery
+from callboard.broker.ending.verdict import DeadReason, Decision, Outcome
 from callboard.broker.hooks import HookedBroker
-from callboard.broker.interruptible import make_interruptible
 from callboard.broker.options import BrokerOptions, wrong_span
-from callboard.broker.outgoing import OutgoingRow
-from callboard.broker.results import PostgresResults
-from callboard.broker.running import running_delivery, set_current_delivery
-from callboard.broker.schedules import check_schedules
-from callboard.broker.sending import Batch, Sender, as_stored, store_in, with_messages
-from callboard.broker.sides import Sides
-from callboard.broker.standalone import StandaloneConsumer
-from callboard.broker.verdict import DeadReason, Decision, Outcome
+from callboard.broker.running.async_actors import check_event_loop
+from callboard.broker.running.consumer import PostgresConsumer
+from callboard.broker.running.delivery import Delivery
+from callboard.broker.running.interruptible_actor import make_interruptible
+from callboard.broker.schedules.declaration import check_schedules
+from callboard.broker.sending.row import OutgoingRow
+from callboard.broker.sending.sender import Batch, Sender, as_stored, store_in, with_messages
+from callboard.broker.standalone_consumer import StandaloneConsumer
+from callboard.broker.worker.workers import Sides
 from callboard.db import Pool, sql
 from callboard.db import schema as db_schema
 from callboard.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable, InvalidMessage
@@ -42,7 +42,7 @@ from callboard.errors import BrokerUnavailable, ConfigurationError, DatabaseUnav
 if TYPE_CHECKING:
     from dramatiq.worker import Worker
 
-    from callboard.broker.worker_side import WorkerSide
+    from callboard.broker.worker.runtime import WorkerSide
 
 
 class PostgresBroker(HookedBroker):
@@ -300,7 +300,7 @@ class PostgresBroker(HookedBroker):
     def get_queue_message_counts(self, queue_name: str) -> tuple[int, int, int]:
         """Return how many messages of the queue are ready or running, delayed, and dead."""
         with db_schema.expected(), self.pool.cursor() as cursor:
-            cursor.execute(sql("queue/count_messages"), {"queue_name": queue_name})
+            cursor.execute(sql("queues/count_messages"), {"queue_name": queue_name})
             ready, delayed, running, dead = cursor.fetchone()
         return ready + running, delayed, dead
 
@@ -315,7 +315,7 @@ class PostgresBroker(HookedBroker):
     def flush(self, queue_name: str) -> None:
         """Discard the queue's waiting messages; they stay in the history as discarded."""
         with db_schema.expected(), self.pool.cursor() as cursor:
-            cursor.execute(sql("queue/discard_queued"), {"queue_name": queue_name})
+            cursor.execute(sql("queues/discard_queued"), {"queue_name": queue_name})
 
     def flush_all(self) -> None:
         """Discard the waiting messages of every declared queue."""

@@ -9,12 +9,12 @@ import dramatiq_pg
 from dramatiq import Message
 from dramatiq.middleware import GroupCallbacks, Middleware, MiddlewareError, Pipelines
 
-from callboard.broker.attachment import Attachment
-from callboard.broker.causes import count_as_ours
-from callboard.broker.coroutines import with_shared_loop
-from callboard.broker.delivery import Delivery
+from callboard.broker.backends.database import Attachment
+from callboard.broker.ending.verdict import Outcome, Verdict
+from callboard.broker.failures.causes import count_as_ours
+from callboard.broker.running.async_actors import with_shared_loop
+from callboard.broker.running.delivery import Delivery
 from callboard.broker.stages import is_stage
-from callboard.broker.verdict import Outcome, Verdict
 from callboard.db import Pool
 from callboard.log import get_logger
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from callboard.broker.errand import ErrandKind
+from callboard.broker.claiming.one_shot import ErrandKind
 
 #: Options that are spans of time, ms.
 SPANS = ("retry_for", "time_limit_margin")

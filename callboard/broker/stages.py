@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from dramatiq.middleware import Callbacks, GroupCallbacks, Pipelines, Retries
 from dramatiq.results import Results
 
-from callboard.broker.delivery import UNSET, Delivery
-from callboard.broker.running import refuse_in_child, refuse_without_message, running_delivery
+from callboard.broker.context import refuse_in_child, refuse_without_message, running_delivery
+from callboard.broker.running.delivery import UNSET, Delivery
 from callboard.errors import CallboardError
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 try:
     from callboard.cli.main import app, main
 except (ModuleNotFoundError, FileNotFoundError) as error:
-    from callboard.cli.base_install import refusal
+    from callboard.cli.command_line.base_install import refusal
 
     main = refusal(error)
 

@@ -12,8 +12,8 @@ import typer
 import typer.main
 
 from callboard import __version__
-from callboard.cli import base_install, usage
-from callboard.cli.commands import Commands
+from callboard.cli.command_line import base_install, usage
+from callboard.cli.command_line.commands import Commands
 from callboard.cli.output import note, say
 
 EXIT_FAILED = 1
@@ -97,7 +97,7 @@ def main() -> None:
         sys.exit(EXIT_FAILED)
     except Exception as error:
         # Late: the errors of all parts are known to it, and with them Dramatiq and Postgres.
-        from callboard.cli import failures
+        from callboard.cli.command_line import failures
 
         exit_code = failures.told(error)
         if exit_code is None:

@@ -44,7 +44,7 @@ def settings(
     output: Annotated[Form, typer.Option("--output", "-o", help="table, json or ids")] = Form.TABLE,
 ) -> None:
     """Show what counts of every setting and where it was set; secrets only as set. Exits 2 if something is wrong."""
-    from callboard.db.target import say_dropped
+    from callboard.db.connections.target import say_dropped
     from callboard.settings import fields_of, successors
     from callboard.settings.overview import overview
 

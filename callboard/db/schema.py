@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg2
 
-from callboard.db import limits
-from callboard.db.session import connect
+from callboard.db.connections.session import connect
+from callboard.db.rows import limits
+from callboard.db.rows.values import said
 from callboard.db.upgrade_refusals import refusals
-from callboard.db.values import said
 from callboard.errors import DatabaseUnfit, InvalidRequest, SchemaOutdated
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ SQL_DIR = Path(__file__).parent / "sql"
 def sql(name: str) -> str:
     """Return the statement in sql/<name>.sql without its comments, which would travel with every query.
 
-    name may hold a folder: sql("queue/claim").
+    name may hold a folder: sql("claiming/claim").
     """
     lines = (SQL_DIR / f"{name}.sql").read_text(encoding="utf-8").splitlines()
     return "\n".join(line for line in lines if not line.lstrip().startswith("--")).strip()

@@ -11,8 +11,8 @@ from typing import Any
 import psycopg2
 from psycopg2 import errors
 
+from callboard.db.rows.values import said
 from callboard.db.sql import sql
-from callboard.db.values import said
 from callboard.errors import DatabaseMisconfigured, DatabaseUnavailable, UpgradeRefused, one_line
 
 #: Opens a connection to the database that refused.

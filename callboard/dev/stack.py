@@ -18,7 +18,7 @@ import httpx
 
 from callboard.dev.yookassa_webhooks import GENUINE_ADDRESS
 from callboard.errors import CallboardError
-from callboard.ops.processes import Child, Supervisor
+from callboard.processes.supervisor import Child, Supervisor
 from callboard.settings import PREFIX, Settings
 
 READY_TIMEOUT_S = 60

@@ -14,8 +14,8 @@ from callboard.db import RECONNECT_ERRORS, Pool, sql
 from callboard.errors import ConfigurationError
 from callboard.log import get_logger
 from callboard.mail.errors import Blame, MailOutcomeUnknown, MailPostponed, MailRefused
-from callboard.mail.health import mail_health
 from callboard.mail.message import Attachment, build_email
+from callboard.mail.smtp.health import mail_health
 from callboard.mail.transports import transport_for
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from callboard.errors import ConfigurationError
-from callboard.mail.answer_rules import rule_for
-from callboard.mail.answers import RCPT, Fate
-from callboard.mail.connection import borrow_connection, close_connection, reset_connection
-from callboard.mail.conversation import Refused, introduce
+from callboard.mail.answers.answer import RCPT, Fate
+from callboard.mail.answers.rules import rule_for
 from callboard.mail.errors import MailRefused
 from callboard.mail.message import own_address
+from callboard.mail.smtp.connection import borrow_connection, close_connection, reset_connection
+from callboard.mail.smtp.conversation import Refused, introduce
 
 if TYPE_CHECKING:
     from callboard.settings import Settings

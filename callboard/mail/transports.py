@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from callboard.mail.errors import MailPostponed
-from callboard.mail.health import mail_health
 from callboard.mail.message import POLICY
-from callboard.mail.smtp import SmtpTransport
+from callboard.mail.smtp.health import mail_health
+from callboard.mail.smtp.transport import SmtpTransport
 
 if TYPE_CHECKING:
     from email.message import EmailMessage

@@ -69,7 +69,7 @@ def record(
 ) -> int:
     """Write a change down, in the caller's transaction: the two exist together or not at all. Return its audit_id."""
     cursor.execute(
-        sql("ops/record_change"),
+        sql("audit/record"),
         {
             "operator": operator.name,
             "via": operator.via,
@@ -85,12 +85,12 @@ def record(
 
 def add(cursor: Any, audit_id: int, count: int) -> None:
     """Count what one more transaction of the same change did; a long change has several."""
-    cursor.execute(sql("ops/add_to_change"), {"audit_id": audit_id, "count": count})
+    cursor.execute(sql("audit/add"), {"audit_id": audit_id, "count": count})
 
 
 def list_changes(
     cursor: Any, *, action: str | None = None, since: datetime | None = None, before_id: int | None = None, limit: int
 ) -> list[Change]:
     """Return changes, newest first; before_id is the audit_id where the page before this one ended."""
-    cursor.execute(sql("ops/list_changes"), {"action": action, "since": since, "before_id": before_id, "limit": limit})
+    cursor.execute(sql("audit/list"), {"action": action, "since": since, "before_id": before_id, "limit": limit})
     return [Change(*row) for row in cursor.fetchall()]

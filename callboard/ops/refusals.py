@@ -6,7 +6,7 @@ import psycopg2
 from psycopg2 import errors
 
 from callboard.db.grants import refusal
-from callboard.db.values import said
+from callboard.db.rows.values import said
 
 #: SQL state classes and states, the narrowest first; {said} is Postgres's own first line.
 _SENTENCES: tuple[tuple[tuple[type[psycopg2.Error], ...], str], ...] = (

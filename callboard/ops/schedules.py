@@ -10,7 +10,7 @@ from typing import Any, Literal
 from callboard.db import sql
 from callboard.errors import Conflict, NotFound
 from callboard.ops import audit
-from callboard.ops.overview import BEAT_OVERDUE_S
+from callboard.ops.queues.figures import BEAT_OVERDUE_S
 from callboard.ops.wording import in_a_row, work_command
 
 State = Literal["active", "paused", "not declared"]
@@ -47,7 +47,7 @@ class Schedule:
 
 def list_schedules(cursor: Any) -> list[Schedule]:
     """Return every schedule that is known, by name."""
-    cursor.execute(sql("ops/list_schedules"), {"beat_overdue_s": BEAT_OVERDUE_S})
+    cursor.execute(sql("schedules/list"), {"beat_overdue_s": BEAT_OVERDUE_S})
     return [Schedule(*row) for row in cursor.fetchall()]
 
 
@@ -71,7 +71,7 @@ def run_schedule(cursor: Any, name: str, operator: audit.Operator) -> str:
     The message has no slot. Raises: NotFound; Conflict while another message holds the schedule's dedupe_key.
     """
     _check_known(cursor, [name])
-    cursor.execute(sql("ops/run_schedule"), {"schedule_name": name})
+    cursor.execute(sql("schedules/run"), {"schedule_name": name})
     message_id, holder, _ = cursor.fetchone()
     if message_id is None:
         raise Conflict(
@@ -97,7 +97,7 @@ def resume_schedules(cursor: Any, names: Sequence[str], operator: audit.Operator
 
 def _set_paused(cursor: Any, names: Sequence[str], operator: audit.Operator, *, is_paused: bool) -> list[str]:
     _check_known(cursor, names)
-    cursor.execute(sql("ops/pause_schedules"), {"names": [*names], "is_paused": is_paused})
+    cursor.execute(sql("schedules/pause"), {"names": [*names], "is_paused": is_paused})
     changed = sorted(row[0] for row in cursor.fetchall())
     if changed:
         action = "schedules pause" if is_paused else "schedules resume"

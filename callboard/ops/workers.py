@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from callboard.db import sql
-from callboard.ops.overview import BEAT_OVERDUE_S
+from callboard.ops.queues.figures import BEAT_OVERDUE_S
 
 #: Running messages that are listed of one process; it may hold thousands of short ones.
 JOBS_MAX = 20
@@ -46,5 +46,5 @@ class WorkerView:
 
 def list_workers(cursor: Any) -> list[WorkerView]:
     """Return the registered worker processes, by host and pid."""
-    cursor.execute(sql("ops/worker_list"), {"beat_overdue_s": BEAT_OVERDUE_S, "jobs_max": JOBS_MAX})
+    cursor.execute(sql("workers/list"), {"beat_overdue_s": BEAT_OVERDUE_S, "jobs_max": JOBS_MAX})
     return [WorkerView(*(*row[:-1], [Job(*job) for job in row[-1]])) for row in cursor.fetchall()]

@@ -13,6 +13,7 @@ from callboard.reports.errors import (
     TypesetterLost,
     TypesettingFailed,
 )
+from callboard.reports.formats.rendering import render
 from callboard.reports.lifecycle import (
     ReadyReport,
     Report,
@@ -22,9 +23,8 @@ from callboard.reports.lifecycle import (
     prepare_report,
     request_report,
 )
-from callboard.reports.links import VALID_FOR, check_signature, report_link
-from callboard.reports.rendering import render
-from callboard.reports.storage import StoredFile, fetch, probe, remove_files, store
+from callboard.reports.storage.files import StoredFile, fetch, probe, remove_files, store
+from callboard.reports.storage.links import VALID_FOR, check_signature, report_link
 
 __all__ = [
     "VALID_FOR",

@@ -17,10 +17,10 @@ from callboard.db import Pool, sql
 from callboard.errors import NotFound
 from callboard.log import get_logger
 from callboard.reports.errors import InvalidReport
-from callboard.reports.kinds import check_formats, check_parameters, report_kind
-from callboard.reports.plain_text import clean
-from callboard.reports.rendering import render
-from callboard.reports.storage import StoredFile, store
+from callboard.reports.formats.plain_text import clean
+from callboard.reports.formats.rendering import render
+from callboard.reports.kinds.catalogue import check_formats, check_parameters, report_kind
+from callboard.reports.storage.files import StoredFile, store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,14 +11,16 @@ import callboard
 from callboard.app import get_pool, get_settings
 from callboard.db import Pool
 from callboard.settings import Settings
-from callboard.web import health, metrics, operators, payments, reports, webhooks
-from callboard.web.access import require_token
-from callboard.web.answers import JsonAnswer
-from callboard.web.errors import ErrorReply, install_handlers, note_refusal
-from callboard.web.guard import Guard
-from callboard.web.lanes import Lane
+from callboard.web import health, metrics, operators, reports
+from callboard.web.limits.lanes import Lane
+from callboard.web.payments import routes as payments
+from callboard.web.payments import webhooks
+from callboard.web.payments.upkeep import lifespan_of
+from callboard.web.requests.access import require_token
+from callboard.web.requests.answers import JsonAnswer
+from callboard.web.requests.errors import ErrorReply, install_handlers, note_refusal
+from callboard.web.requests.guard import Guard
 from callboard.web.state import State, through
-from callboard.web.upkeep import lifespan_of
 
 #: Errors that any address may answer with.
 ERROR_REPLIES: dict[int | str, dict[str, Any]] = {status: {"model": ErrorReply} for status in ("4XX", "5XX")}

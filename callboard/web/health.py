@@ -13,10 +13,10 @@ from fastapi import APIRouter
 from callboard.db import schema
 from callboard.errors import DatabaseMisconfigured, DatabaseUnavailable, SchemaOutdated
 from callboard.log import get_logger
-from callboard.ops.overview import STUCK_MAX, QueueFigures, queue_figures
-from callboard.web.answers import JsonAnswer
-from callboard.web.lanes import Lane
-from callboard.web.shared_look import SharedLook
+from callboard.ops.queues.figures import STUCK_MAX, QueueFigures, queue_figures
+from callboard.web.limits.lanes import Lane
+from callboard.web.limits.shared_look import SharedLook
+from callboard.web.requests.answers import JsonAnswer
 from callboard.web.state import CurrentState, State
 
 log = get_logger(__name__)

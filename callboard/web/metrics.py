@@ -15,14 +15,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from callboard import payments
-from callboard.db.shares import Share
+from callboard.db.connections.shares import Share
 from callboard.errors import DatabaseMisconfigured, DatabaseUnavailable
 from callboard.log import get_logger
-from callboard.ops.overview import QueueFigures, queue_figures, workers_alive
-from callboard.ops.pace import queue_pace
-from callboard.web.access import require_token_or_loopback
-from callboard.web.errors import ApiError
-from callboard.web.lanes import Lane
+from callboard.ops.queues.figures import QueueFigures, queue_figures, workers_alive
+from callboard.ops.queues.pace import queue_pace
+from callboard.web.limits.lanes import Lane
+from callboard.web.requests.access import require_token_or_loopback
+from callboard.web.requests.errors import ApiError
 from callboard.web.state import CurrentState
 
 log = get_logger(__name__)

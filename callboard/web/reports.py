@@ -12,16 +12,16 @@ from fastapi.responses import Response
 
 from callboard.errors import TemporaryError
 from callboard.log import get_logger
-from callboard.web.access import Credentials, has_token
-from callboard.web.answers import JsonAnswer
-from callboard.web.errors import ApiError
-from callboard.web.guard import HEAD_KEY
-from callboard.web.lanes import Lane
+from callboard.web.limits.lanes import Lane
+from callboard.web.requests.access import Credentials, has_token
+from callboard.web.requests.answers import JsonAnswer
+from callboard.web.requests.errors import ApiError
+from callboard.web.requests.guard import HEAD_KEY
 from callboard.web.state import Client, CurrentState, State
 
 if TYPE_CHECKING:
     from callboard.reports import Report
-    from callboard.reports.storage import StoredFile
+    from callboard.reports.storage.files import StoredFile
 
 log = get_logger(__name__)
 router = APIRouter(prefix="/reports", tags=["reports"])

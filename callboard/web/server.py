@@ -7,10 +7,10 @@ import resource
 import uvicorn
 from fastapi import FastAPI
 
-from callboard.ops.listening import Address, open_listeners
+from callboard.processes.listening import Address, open_listeners
 from callboard.settings import Settings
 from callboard.web.application import create_app
-from callboard.web.connections import Connections, protocol_of
+from callboard.web.limits.connections import Connections, protocol_of
 
 #: Requests in flight get this long when the process is told to end, s: longer than YooKassa may take to answer.
 SHUTDOWN_S = 40

@@ -14,12 +14,12 @@ from fastapi import Depends, Request
 
 from callboard.app import POOL_SIZE
 from callboard.db import Pool
-from callboard.db.shares import Share, Shares
+from callboard.db.connections.shares import Share, Shares
 from callboard.settings import Settings
-from callboard.web.client_address import client_name
-from callboard.web.lanes import LIMITS, THREADS, Gate, Lane, make_gates
-from callboard.web.refusals import Refusals
-from callboard.web.shared_look import SharedLook
+from callboard.web.limits.lanes import LIMITS, THREADS, Gate, Lane, make_gates
+from callboard.web.limits.shared_look import SharedLook
+from callboard.web.requests.client_address import client_name
+from callboard.web.requests.refusals import Refusals
 
 if TYPE_CHECKING:
     from callboard.payments import Gateway

@@ -13,8 +13,8 @@ import sys
 # All that the commands that ask the database import; callboard.app and actors read the environment, and are left out.
 import callboard.broker
 import callboard.cli.main
-import callboard.ops.background
-import callboard.ops.worker_folders
+import callboard.processes.background.worker
+import callboard.processes.folders
 import callboard.settings  # noqa: F401
 
 SIZE_BYTES = 4

@@ -16,8 +16,9 @@ import dramatiq
 from dramatiq.middleware import Callbacks, GroupCallbacks, Pipelines
 from dramatiq.results import Results
 
-from callboard.broker import PostgresBroker, PostgresRateLimits, PostgresResults, completion, completions, set_result
-from callboard.broker import transaction as broker_transaction
+from callboard.broker import PostgresBroker, PostgresRateLimits, PostgresResults, completion, set_result
+from callboard.broker import completions as broker_transaction
+from callboard.broker.ending import verdict_writer as completions
 from middleware.dead_letters import DeadLetters
 from middleware.retry_limits import RetryLimits
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from callboard.ops import background
+from callboard.processes.background import worker as background
 from tests.conftest import wait_until
 
 JOBS = "tests.acceptance.jobs"

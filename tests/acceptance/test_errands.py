@@ -166,7 +166,7 @@ def test_without_a_database_an_errand_fails_with_a_sentence(shell):
 #: on a busy machine takes longer than that.
 IMPATIENT = """\
 import os, pathlib, threading, time
-import callboard.ops.worker_supervision as supervision
+import callboard.processes.worker_supervisor as supervision
 from callboard.cli.main import main
 
 def lose_patience():

@@ -16,8 +16,8 @@ from tests.conftest import is_running, wait_until
 JOBS = ("tests.acceptance.jobs", "tests.acceptance.process_jobs")
 #: `callboard work` that finds a process silent after 4 s in place of a minute, so that the test ends.
 IMPATIENT = """\
-import callboard.ops.replacement as replacement
-import callboard.ops.exposition as exposition
+import callboard.processes.replacement as replacement
+import callboard.processes.exposition as exposition
 replacement.REPORT_OVERDUE_S, replacement.HUNG_PATIENCE_S, exposition.REPORT_OVERDUE_S = 4.0, 1.0, 4.0
 from callboard.cli.main import main
 main()

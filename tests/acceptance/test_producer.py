@@ -27,7 +27,7 @@ HEAVY = (
     "uvicorn",
 )
 #: Not even what is in the base install may load before it is needed.
-LATE = ("pydantic", "pydantic_settings", "callboard.settings", "callboard.broker.worker_side")
+LATE = ("pydantic", "pydantic_settings", "callboard.settings", "callboard.broker.worker.runtime")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from tests.conftest import wait_until
 JOBS = ("tests.acceptance.jobs", "tests.acceptance.process_jobs")
 #: `callboard work` that finds a process silent after 4 s in place of a minute, so that the test ends.
 IMPATIENT = """\
-import callboard.ops.replacement as replacement
+import callboard.processes.replacement as replacement
 replacement.REPORT_OVERDUE_S, replacement.HUNG_PATIENCE_S = 4.0, 1.0
 from callboard.cli.main import main
 main()

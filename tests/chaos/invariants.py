@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from callboard.broker.liveness import MAX_LOST_WORKERS
+from callboard.broker.liveness.heartbeat import MAX_LOST_WORKERS
 from tests.chaos.journal import Run
 
 #: Retries a message of tests/chaos/jobs.py may have: MAX_RETRY_ATTEMPTS by default.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from callboard.ops import exposition
+from callboard.processes import exposition
 from tests.acceptance.processes import Commands, Process, commands
 from tests.chaos.evidence import collect, query, sums_of
 from tests.chaos.invariants import Evidence, Exit, broken

@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import time
 
-from callboard.broker.claiming import Claimer
+from callboard.broker.claiming.claimer import Claimer
 from callboard.db import connect
 from tests.chaos.stage import Stage, Worker
 from tests.conftest import wait_until

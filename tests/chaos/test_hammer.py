@@ -15,10 +15,10 @@ import pytest
 from dramatiq import Message
 
 from callboard.broker import PostgresBroker
-from callboard.broker.claiming import SESSION_SETTINGS, Claimer
-from callboard.broker.completions import Completions
-from callboard.broker.delivery import Claim
-from callboard.broker.verdict import Outcome, Verdict
+from callboard.broker.claiming.claimer import SESSION_SETTINGS, Claimer
+from callboard.broker.ending.verdict import Outcome, Verdict
+from callboard.broker.ending.verdict_writer import Completions
+from callboard.broker.running.delivery import Claim
 from callboard.db import connect
 from tests.postgres.broker.fake_workers import Workers, opened
 

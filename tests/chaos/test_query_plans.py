@@ -15,10 +15,11 @@ from typing import Any
 import psycopg2
 import pytest
 
-from callboard.broker import claiming, completions
-from callboard.broker.claiming import Claimer
-from callboard.broker.liveness import BEAT_OVERDUE_S, MAX_LOST_WORKERS, RESCUE_SETTINGS
-from callboard.broker.verdict_writing import END_DONE
+from callboard.broker.claiming import claimer as claiming
+from callboard.broker.claiming.claimer import Claimer
+from callboard.broker.ending import verdict_writer as completions
+from callboard.broker.ending.statements import END_DONE
+from callboard.broker.liveness.heartbeat import BEAT_OVERDUE_S, MAX_LOST_WORKERS, RESCUE_SETTINGS
 from callboard.db import connect, sql
 from tests.chaos.plans import Plan, explain
 from tests.postgres.broker.fake_workers import Workers, opened
@@ -71,13 +72,13 @@ class Table:
 
     def plan_of(self, name: str, **parameters: Any) -> Plan:
         """Explain a statement on the connection, and in the form, that workers run it in."""
-        if name == "queue/end_done":
+        if name == "ending/end_done":
             values = {name: _text_array(parameters[name]) for name in END_DONE._order}
             with self.ending.cursor() as cursor:
                 END_DONE.execute(cursor, dict.fromkeys(values, "{}"))
                 cursor.execute("SET plan_cache_mode = force_generic_plan")
             return explain(self.ending, END_DONE._execute, values)
-        kinds = {"queue/end_requeue": self.ending, "workers/rescue": self.rescuing}
+        kinds = {"ending/end_requeue": self.ending, "liveness/rescue": self.rescuing}
         return explain(kinds.get(name, self.connection), sql(name), parameters)
 
     def plan_of_claim(self, *, is_full_look: bool = True) -> Plan:
@@ -113,7 +114,7 @@ class Table:
             assert claims
             count -= len(claims)
             self.run(
-                sql("queue/end_done"),
+                sql("ending/end_done"),
                 message_ids=[claim.message_id for claim in claims],
                 lease_ids=[claim.lease_id for claim in claims],
                 started_at=[claim.claimed_at for claim in claims],
@@ -224,13 +225,13 @@ def statements(table: Table) -> dict[str, tuple[str, Callable[[], dict[str, Any]
 
     of_worker = {"worker_id": table.worker_id, "queue_names": ["other", "jobs"]}
     return {
-        "queue/claim_alone": ("queue_suspect_idx", lambda: of_worker),
-        "queue/enqueue": ("queue_dedupe_idx", keyed),
-        "queue/end_done": ("queue_pkey", leases),
-        "queue/end_requeue": ("queue_pkey", requeues),
-        "workers/reclaim": ("queue_running_idx", lambda: {**of_worker, "lease_ids": [1, 2, 3]}),
-        "workers/suspect": ("", lambda: {"beat_overdue_s": BEAT_OVERDUE_S}),
-        "workers/rescue": ("queue_running_idx", lost),
+        "claiming/claim_alone": ("queue_suspect_idx", lambda: of_worker),
+        "sending/enqueue": ("queue_dedupe_idx", keyed),
+        "ending/end_done": ("queue_pkey", leases),
+        "ending/end_requeue": ("queue_pkey", requeues),
+        "claiming/reclaim": ("queue_running_idx", lambda: {**of_worker, "lease_ids": [1, 2, 3]}),
+        "liveness/suspect": ("", lambda: {"beat_overdue_s": BEAT_OVERDUE_S}),
+        "liveness/rescue": ("queue_running_idx", lost),
     }
 
 
@@ -264,7 +265,7 @@ def test_a_table_that_was_drained_when_it_was_analyzed_is_not_read_as_a_whole(
 
     def plans() -> dict[str, Plan]:
         # With nobody to rescue, which it is made every two seconds; a worker reads the rest of its own rows seldom.
-        found = {"workers/rescue": table.plan_of("workers/rescue", **limits)}
+        found = {"liveness/rescue": table.plan_of("liveness/rescue", **limits)}
         hot = [name for name, (index, _) in statements.items() if index != "queue_running_idx"]
         return found | {name: table.plan_of(name, **statements[name][1]()) for name in hot}
 
@@ -273,7 +274,7 @@ def test_a_table_that_was_drained_when_it_was_analyzed_is_not_read_as_a_whole(
     table.fill(SMALL)
     table.claim_and_end(100)
     table.run("VACUUM ANALYZE dramatiq.queue")
-    small = {**plans(), "queue/claim": table.plan_of_claim(is_full_look=False)}
+    small = {**plans(), "claiming/claim": table.plan_of_claim(is_full_look=False)}
     # When somebody's snapshot has kept every dead row, and the statistics are of a moment when no other was there
     with closing(psycopg2.connect(chaos_database_url)) as other, other.cursor() as cursor:
         cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM dramatiq.queue")
@@ -288,8 +289,8 @@ def test_a_table_that_was_drained_when_it_was_analyzed_is_not_read_as_a_whole(
         table.look(is_full=True)
         assert table.claimer.claim(table.connection, BATCH).claims == []
         table.fill(SMALL, wait_s=10)
-        drained = {"queue/claim": table.plan_of_claim(is_full_look=False), **plans()}
+        drained = {"claiming/claim": table.plan_of_claim(is_full_look=False), **plans()}
     # Then each costs what it does on a small one
-    assert drained["queue/claim"].buffers > BATCH
+    assert drained["claiming/claim"].buffers > BATCH
     for name, plan in drained.items():
         assert_like(small[name], plan, say, f"{name} after a drain")

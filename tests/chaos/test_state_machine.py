@@ -15,8 +15,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from callboard.broker import claiming, delivery, verdict_writing
-from callboard.db.prepared import Prepared
+from callboard.broker.claiming import claimer as claiming
+from callboard.broker.ending import statements as verdict_writing
+from callboard.broker.running import delivery
+from callboard.db.connections.prepared import Prepared
 from callboard.errors import LeaseLost
 from tests.chaos.lifecycle.machine import Lifecycle
 from tests.conftest import wait_until
@@ -107,7 +109,7 @@ def altered_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
             path.write_text(text.replace(old, new))
         module.sql.cache_clear()
         types = dict.fromkeys(verdict_writing.END_DONE._order, "text")
-        prepared = Prepared("callboard_end_done", module.sql("queue/end_done"), types)
+        prepared = Prepared("callboard_end_done", module.sql("ending/end_done"), types)
         monkeypatch.setattr(verdict_writing, "END_DONE", prepared)
 
     yield alter
@@ -118,20 +120,20 @@ def altered_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
 #: Faults that the machine must find, with the files and the text that is changed. The short form has the first.
 FAULTS = {
     "the fence is off": ("queue/end_*.sql", "AND queue.lease_id = verdict.lease_id", ""),
-    "a release counts as an attempt": ("queue/end_requeue.sql", "- (verdict.outcome = 'released')::integer", ""),
-    "a rescue counts no loss": ("workers/rescue.sql", "lost_workers = lost_workers + 1", "lost_workers = lost_workers"),
-    "one look is enough": ("workers/rescue.sql", "now() - interval '2 seconds'", "now()"),
-    "a rescue leaves messages behind": ("workers/rescue.sql", "queue.state = 'running'", "queue.attempt = 1"),
+    "a release counts as an attempt": ("ending/end_requeue.sql", "- (verdict.outcome = 'released')::integer", ""),
+    "a rescue counts no loss": ("liveness/rescue.sql", "lost_workers = lost_workers + 1", "lost_workers = lost_workers"),
+    "one look is enough": ("liveness/rescue.sql", "now() - interval '2 seconds'", "now()"),
+    "a rescue leaves messages behind": ("liveness/rescue.sql", "queue.state = 'running'", "queue.attempt = 1"),
     "leases do not grow": ("queue/claim*.sql", "nextval('callboard", "9999999 - nextval('callboard"),
-    "a suspect is claimed among others": ("queue/claim.sql", "queue.lost_workers < 2", "queue.lost_workers < 3"),
-    "a worker that is gone claims": ("queue/claim.sql", "AND EXISTS (SELECT", "AND EXISTS (SELECT 1 UNION ALL SELECT"),
-    "a pause is not seen": ("queue/claim.sql", "AND control.is_paused", "AND NOT control.is_paused"),
-    "age does not count": ("queue/claim.sql", "ORDER BY queue.available_at, queue.seq", "ORDER BY queue.seq"),
-    "a done message leaves no history": ("queue/end_done.sql", "FROM ended", "FROM ended WHERE lost_workers = 0"),
-    "a claim is handed back at once": ("workers/reclaim.sql", "interval '10 seconds'", "interval '0 seconds'"),
-    "a cancelled message is tried again": ("queue/end_requeue.sql", "queue.cancel_asked_at IS NOT NULL", "false"),
-    "a cancelled message is rescued": ("workers/rescue.sql", "queue.cancel_asked_at IS NOT NULL", "false"),
-    "a goodbye counts as an attempt": ("workers/unregister.sql", "attempt = attempt - 1", "attempt = attempt"),
+    "a suspect is claimed among others": ("claiming/claim.sql", "queue.lost_workers < 2", "queue.lost_workers < 3"),
+    "a worker that is gone claims": ("claiming/claim.sql", "AND EXISTS (SELECT", "AND EXISTS (SELECT 1 UNION ALL SELECT"),
+    "a pause is not seen": ("claiming/claim.sql", "AND control.is_paused", "AND NOT control.is_paused"),
+    "age does not count": ("claiming/claim.sql", "ORDER BY queue.available_at, queue.seq", "ORDER BY queue.seq"),
+    "a done message leaves no history": ("ending/end_done.sql", "FROM ended", "FROM ended WHERE lost_workers = 0"),
+    "a claim is handed back at once": ("claiming/reclaim.sql", "interval '10 seconds'", "interval '0 seconds'"),
+    "a cancelled message is tried again": ("ending/end_requeue.sql", "queue.cancel_asked_at IS NOT NULL", "false"),
+    "a cancelled message is rescued": ("liveness/rescue.sql", "queue.cancel_asked_at IS NOT NULL", "false"),
+    "a goodbye counts as an attempt": ("liveness/unregister.sql", "attempt = attempt - 1", "attempt = attempt"),
 }  # fmt: skip
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from actors import payments as payment_actors
 from callboard import payments
-from callboard.broker import PostgresBroker, default
+from callboard.broker import PostgresBroker
+from callboard.broker import service_broker as default
 from callboard.db import Pool
 from callboard.dev.yookassa import YooKassaSandbox
 from callboard.settings import Settings, load_settings

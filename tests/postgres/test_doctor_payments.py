@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 import callboard.app
-from callboard.cli.doctor import _payments
+from callboard.cli.health.doctor import _payments
 from callboard.dev.yookassa import YooKassaSandbox
-from callboard.ops.findings import State
+from callboard.ops.health.findings import State
 from callboard.settings import load_settings
 from tests.postgres.payments_service import make_service
 from tests.unit.payments.stranger import HTML, Stranger, own_error

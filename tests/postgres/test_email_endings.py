@@ -6,11 +6,11 @@ from uuid import uuid4
 
 import pytest
 
-from callboard.broker.causes import cause_of
+from callboard.broker.failures.causes import cause_of
 from callboard.dev.mail_server import MailPlan, MailServer
 from callboard.errors import Postponed
 from callboard.mail import MailRefused, close_connection, deliver
-from callboard.mail.health import mail_health
+from callboard.mail.smtp.health import mail_health
 from callboard.settings import load_settings
 from tests.unit.mail.scripted_server import HANG_UP, SILENCE, ScriptedServer
 
@@ -189,8 +189,8 @@ def test_the_waits_of_an_outage_grow_modestly_and_begin_anew_when_it_is_over(sen
     port = server.port
     server.stop()
     clock = [1000.0]
-    monkeypatch.setattr("callboard.mail.health.time.monotonic", lambda: clock[0])
-    monkeypatch.setattr("callboard.mail.smtp.random.uniform", lambda *_: 1.0)
+    monkeypatch.setattr("callboard.mail.smtp.health.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("callboard.mail.smtp.transport.random.uniform", lambda *_: 1.0)
     waits = []
     for passed_s in (0, 40, 400, 4000):
         clock[0] = 1000.0 + passed_s

@@ -10,7 +10,7 @@ import pytest
 from callboard.dev.mail_server import MailPlan, MailServer
 from callboard.errors import DatabaseUnavailable, Postponed
 from callboard.mail import MailInvalid, MailOutcomeUnknown, MailRefused, close_connection, deliver
-from callboard.mail.smtp import SmtpTransport
+from callboard.mail.smtp.transport import SmtpTransport
 from callboard.settings import load_settings
 
 

@@ -16,10 +16,11 @@ import requests
 from fastapi.routing import APIRoute
 
 import callboard.app
-from callboard.broker import default, set_default_broker
+from callboard.broker import service_broker as default
+from callboard.broker import set_default_broker
 from callboard.cli.main import main
 from callboard.db import Pool
-from callboard.ops import retention, throughput
+from callboard.ops.upkeep import retention, throughput
 from callboard.settings import Settings
 from callboard.web import create_app
 from middleware.worker_boot import worker_health

@@ -12,17 +12,18 @@ import psycopg2
 import pytest
 
 import callboard
-from callboard.broker import PostgresBroker, default, set_default_broker
-from callboard.broker.copying import INSERT_BELOW
+from callboard.broker import PostgresBroker, set_default_broker
+from callboard.broker import service_broker as default
+from callboard.broker.sending.copying import INSERT_BELOW
 from callboard.db import Pool, schema, sql
 from callboard.db.grants import ENQUEUED, GRANTS, grants_for, lack, missing_grants, privileges_of
 from callboard.db.sql import SQL_DIR
 from callboard.errors import MissingGrant
-from callboard.ops.dead_filter import matching
-from callboard.ops.doctor import examine_database
-from callboard.ops.findings import State
-from callboard.ops.retention import Days, purge_expired
-from callboard.ops.throughput import roll_up
+from callboard.ops.dead_letters.filter import matching
+from callboard.ops.health.doctor import examine_database
+from callboard.ops.health.findings import State
+from callboard.ops.upkeep.retention import Days, purge_expired
+from callboard.ops.upkeep.throughput import roll_up
 from tests.conftest import wait_until
 from tests.postgres.broker.conftest import make_broker, running_worker
 from tests.postgres.broker.fake_workers import opened
@@ -30,7 +31,13 @@ from tests.postgres.ops.rows import Rows
 from tests.postgres.statement_rights import Right, rights_of
 
 DAYS = Days(history=30, dead_letters=30, emails=30, reports=30, payment_events=30, idempotency_keys=30)
-SENDS = {"queue/enqueue", "queue/enqueue_new", "queue/enqueue_keyed", "queue/enqueue_many", "queue/find_places"}
+SENDS = {
+    "sending/enqueue",
+    "sending/enqueue_new",
+    "sending/enqueue_keyed",
+    "sending/enqueue_many",
+    "sending/find_places",
+}
 LOOKS = {
     f"ops/{name}"
     for name in (
@@ -50,7 +57,7 @@ FOLDERS = {
 }  # fmt: skip
 STATEMENTS = {
     "producer": SENDS,
-    "worker": {"ops/connection_figures"},
+    "worker": {"health/connection_figures"},
     "api": SENDS | {"reports/find_report"},
     "read": LOOKS,
 }

@@ -8,13 +8,14 @@ import uuid
 import pytest
 
 import actors.maintenance
-from callboard.broker.liveness import Liveness
+from callboard.broker.liveness.heartbeat import Liveness
 from callboard.db import Pool, connect, schema, sql
 from callboard.dev.temporary_postgres import temporary_server
 from callboard.errors import PermanentError
-from callboard.ops import audit, retention
-from callboard.ops.doctor import examine_database
-from callboard.ops.findings import State
+from callboard.ops import audit
+from callboard.ops.health.doctor import examine_database
+from callboard.ops.health.findings import State
+from callboard.ops.upkeep import retention
 from callboard.payments import inbox
 from tests.conftest import SYSTEM_POSTGRES, wait_until
 from tests.postgres.broker.fake_workers import opened
@@ -146,7 +147,7 @@ def test_every_sequence_of_ours_is_known_here_and_to_the_doctor(db):
             "WHERE schemaname IN ('callboard', 'dramatiq')"
         )
     ]
-    walked = [row[0] for row in db(sql("ops/sequences"))]
+    walked = [row[0] for row in db(sql("health/sequences"))]
     assert sorted(names) == sorted(walked) == sorted(SEQUENCES)
 
 

@@ -7,7 +7,7 @@ import traceback
 
 import pytest
 
-import callboard.db.target
+import callboard.db.connections.target
 from callboard.broker import PostgresBroker
 from callboard.db import Pool, connect
 from callboard.errors import BrokerUnavailable, ConfigurationError, DatabaseMisconfigured, DatabaseUnavailable
@@ -42,7 +42,7 @@ def test_verify_full_works_with_a_mounted_file(server):
 
 
 def test_verify_full_works_with_the_systems_authorities(server, monkeypatch):
-    monkeypatch.setattr(callboard.db.target, "AUTHORITY_FILES", (str(server.authority),))
+    monkeypatch.setattr(callboard.db.connections.target, "AUTHORITY_FILES", (str(server.authority),))
     assert ssl_in_use(server.url(more="?sslmode=verify-full&sslrootcert=system"))
     assert ssl_in_use(server.url(more="?sslrootcert=system"))
 
@@ -53,7 +53,7 @@ def test_verify_full_works_with_the_authorities_that_ssl_cert_file_names(server,
 
 
 def test_the_systems_authorities_are_found_where_the_system_keeps_them():
-    assert callboard.db.target._authority_file() is not None
+    assert callboard.db.connections.target._authority_file() is not None
 
 
 def test_public_authorities_with_less_than_verify_full_are_refused_before_connecting(server):

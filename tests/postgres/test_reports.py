@@ -22,9 +22,9 @@ from callboard.reports import (
     finish_report,
     lifecycle,
     prepare_report,
-    register,
     request_report,
 )
+from callboard.reports.kinds import register
 from callboard.settings import load_settings
 
 MORNING = datetime(2026, 11, 22, 9, tzinfo=UTC)

@@ -9,9 +9,9 @@ import psycopg2
 import pytest
 from dramatiq import Message
 
-from callboard.broker.outgoing import OutgoingRow
+from callboard.broker.sending.row import OutgoingRow
 from callboard.db import schema
-from callboard.db.row_limits import LEVELS_MAX, NAME_BYTES_MAX, is_too_deep
+from callboard.db.rows.row_limits import LEVELS_MAX, NAME_BYTES_MAX, is_too_deep
 from callboard.errors import InvalidMessage
 
 BEFORE = importlib.import_module("callboard.db.migrations.versions.0010_row_limits").down_revision

@@ -12,10 +12,11 @@ import psycopg2
 import pytest
 
 from callboard import send_in
-from callboard.broker import default, set_default_broker
-from callboard.broker.completions import Completions
-from callboard.broker.copying import INSERT_BELOW
-from callboard.broker.verdict import AttemptError, Outcome, Verdict
+from callboard.broker import service_broker as default
+from callboard.broker import set_default_broker
+from callboard.broker.ending.verdict import AttemptError, Outcome, Verdict
+from callboard.broker.ending.verdict_writer import Completions
+from callboard.broker.sending.copying import INSERT_BELOW
 from callboard.db import schema
 from callboard.dev.temporary_postgres import temporary_server
 from callboard.errors import BrokerUnavailable

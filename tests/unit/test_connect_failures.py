@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from callboard.db.connect_failures import connect_failure
+from callboard.db.connections.connect_failures import connect_failure
 from callboard.errors import ConfigurationError, DatabaseMisconfigured, DatabaseUnavailable
 
 URL = "postgresql://shop:Zq7xKv@db.example:5432/orders"

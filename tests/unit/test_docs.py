@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import dramatiq
 
 import actors
-from callboard.cli.habits import translated
+from callboard.cli.command_line.habits import translated
 from callboard.mail.rendering import template_names
 from tests.unit.pages import DOCS, PAGE, PAGES, ROOT, commands, names_of, rows_of, text_of
 

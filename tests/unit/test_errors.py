@@ -5,8 +5,8 @@ from __future__ import annotations
 import psycopg2
 import pytest
 
-from callboard.db.connect_failures import connect_failure
-from callboard.db.values import said
+from callboard.db.connections.connect_failures import connect_failure
+from callboard.db.rows.values import said
 from callboard.errors import BrokerUnavailable, DatabaseUnavailable, one_line
 from callboard.ops.refusals import refusal_text
 

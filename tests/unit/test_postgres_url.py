@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg2.extensions import parse_dsn
 
-from callboard.db.target import connection_target
+from callboard.db.connections.target import connection_target
 from callboard.errors import ConfigurationError
 from callboard.postgres_parameters import FOREIGN
 from callboard.postgres_url import read_url, shown_url, with_variables
@@ -144,7 +144,7 @@ def test_what_other_drivers_call_ssl_is_not_lost(value, mode):
 
 
 def test_one_warning_a_process_says_what_was_dropped(caplog, monkeypatch):
-    monkeypatch.setattr("callboard.db.target._said", set())
+    monkeypatch.setattr("callboard.db.connections.target._said", set())
     for _ in range(3):
         connection_target("postgresql+asyncpg://u@h/db?pgbouncer=true&schema=public")
     (record,) = caplog.records

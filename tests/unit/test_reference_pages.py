@@ -12,7 +12,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from callboard import metrics
 from callboard.broker import DeadReason, Outcome
-from callboard.ops.overview import QueueFigures
+from callboard.ops.queues.figures import QueueFigures
 from callboard.settings import PREFIX, SUCCESSORS, YOOKASSA_NETWORKS, Settings, load_settings
 from callboard.web import create_app
 from callboard.web.metrics import QueueGauges, _gauges

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callboard.db import Pool
-from callboard.db.shares import Part, Shares
+from callboard.db.connections.shares import Part, Shares
 from callboard.errors import DatabaseUnavailable
 
 

@@ -27,7 +27,7 @@ from callboard.dev.demo.customers import Customers
 from callboard.dev.demo.killed_worker import Takeover, kill_while_sending, wait_for_takeover
 from callboard.dev.postgres import project_server
 from callboard.dev.stack import Ports, Stack, StackFailed
-from callboard.ops.overview import queue_figures
+from callboard.ops.queues.figures import queue_figures
 from callboard.settings.announced import announced
 
 DATABASE = "callboard_demo"

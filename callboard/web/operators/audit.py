@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query
 
 from callboard.ops.audit import Change, list_changes
 from callboard.ops.moments import parse_past
-from callboard.web.operators.asking import PAGE_DEFAULT, Cursor, Limit, Page, Past, decode_cursor, encode_cursor
+from callboard.web.operators.requests import PAGE_DEFAULT, Cursor, Limit, Page, Past, decode_cursor, encode_cursor
 from callboard.web.operators.transactions import looking
+from callboard.web.requests.texts import Text
 from callboard.web.state import CurrentState
-from callboard.web.texts import Text
 
 router = APIRouter(prefix="/audit", tags=["operators"])
 

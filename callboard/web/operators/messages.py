@@ -10,13 +10,16 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from callboard.errors import NotFound
-from callboard.ops import cancellations, explanations, message_stories, messages
-from callboard.ops.cancellations import Cancelled
-from callboard.ops.explanations import Explanation
-from callboard.ops.message_stories import MessageStory
-from callboard.ops.messages import MessageFilter, MessageLine, State
+from callboard.ops.messages import cancellation as cancellations
+from callboard.ops.messages import explanation as explanations
+from callboard.ops.messages import listing as messages
+from callboard.ops.messages import story as message_stories
+from callboard.ops.messages.cancellation import Cancelled
+from callboard.ops.messages.explanation import Explanation
+from callboard.ops.messages.listing import MessageFilter, MessageLine, State
+from callboard.ops.messages.story import MessageStory
 from callboard.ops.moments import parse_past
-from callboard.web.operators.asking import (
+from callboard.web.operators.requests import (
     IDS_MAX,
     PAGE_DEFAULT,
     Change,

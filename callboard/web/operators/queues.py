@@ -8,13 +8,14 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from callboard.errors import NotFound
-from callboard.ops import queue_controls, queues
 from callboard.ops.moments import parse_future
-from callboard.ops.queues import QueueView
-from callboard.web.operators.asking import Change, Changed, DestructiveChange, Name, OperatorName, Page, operator_of
+from callboard.ops.queues import controls as queue_controls
+from callboard.ops.queues import listing as queues
+from callboard.ops.queues.listing import QueueView
+from callboard.web.operators.requests import Change, Changed, DestructiveChange, Name, OperatorName, Page, operator_of
 from callboard.web.operators.transactions import changing, looking
+from callboard.web.requests.texts import Text
 from callboard.web.state import CurrentState
-from callboard.web.texts import Text
 
 router = APIRouter(prefix="/queues", tags=["operators"])
 

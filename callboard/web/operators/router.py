@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends
 
-from callboard.web.access import require_token
-from callboard.web.lanes import Lane
-from callboard.web.operators import audit, dead, dead_changes, messages, queues, schedules, workers
+from callboard.web.limits.lanes import Lane
+from callboard.web.operators import audit, messages, queues, schedules, workers
+from callboard.web.operators.dead_letters import changes as dead_changes
+from callboard.web.operators.dead_letters import reading as dead
+from callboard.web.requests.access import require_token
 from callboard.web.state import through
 
 router = APIRouter(prefix="/api/v1", dependencies=[Depends(require_token), through(Lane.OPERATORS)])

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from callboard.ops import schedules
 from callboard.ops.schedules import Schedule
-from callboard.web.operators.asking import Change, Changed, Name, OperatorName, Page, operator_of
+from callboard.web.operators.requests import Change, Changed, Name, OperatorName, Page, operator_of
 from callboard.web.operators.transactions import changing, looking
 from callboard.web.state import CurrentState
 

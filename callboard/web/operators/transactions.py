@@ -9,7 +9,7 @@ from typing import Any
 import psycopg2
 
 from callboard.errors import InvalidRequest, TooSlow
-from callboard.web.lanes import Lane
+from callboard.web.limits.lanes import Lane
 from callboard.web.state import State
 
 #: Time of one statement; Postgres itself ends it then, so that no path over the arguments occupies a backend, s.

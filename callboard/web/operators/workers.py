@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from callboard.ops.condition import Status, read_status
+from callboard.ops.health.status import Status, read_status
 from callboard.ops.workers import WorkerView, list_workers
-from callboard.web.operators.asking import Page
+from callboard.web.operators.requests import Page
 from callboard.web.operators.transactions import looking
 from callboard.web.state import CurrentState
 

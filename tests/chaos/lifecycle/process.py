@@ -15,13 +15,13 @@ from dramatiq.errors import Retry
 from dramatiq.middleware import Shutdown
 
 from callboard.broker import PostgresBroker, completion
-from callboard.broker.claiming import EMPTY_LEVEL_S, SESSION_SETTINGS, Claimer
-from callboard.broker.completions import Completions
-from callboard.broker.delivery import Claim, Delivery
-from callboard.broker.doorbell import Doorbell
-from callboard.broker.liveness import Liveness, unregister_parameters
-from callboard.broker.running import set_current_delivery
-from callboard.broker.verdict import Outcome, Verdict
+from callboard.broker.claiming.claimer import EMPTY_LEVEL_S, SESSION_SETTINGS, Claimer
+from callboard.broker.context import set_current_delivery
+from callboard.broker.ending.verdict import Outcome, Verdict
+from callboard.broker.ending.verdict_writer import Completions
+from callboard.broker.liveness.heartbeat import Liveness, unregister_parameters
+from callboard.broker.running.delivery import Claim, Delivery
+from callboard.broker.sending.doorbell import Doorbell
 from callboard.db import connect
 from callboard.errors import PermanentError, Postponed
 from middleware.retry_limits import RetryLimits
@@ -151,7 +151,7 @@ class Process:
 
     def leave(self) -> None:
         """Say goodbye, as a process that stops in order."""
-        self.liveness._execute("workers/unregister", unregister_parameters(self.worker_id))
+        self.liveness._execute("liveness/unregister", unregister_parameters(self.worker_id))
 
     def die(self) -> list[int]:
         """Drop every connection without a word; return the backends that end with it."""

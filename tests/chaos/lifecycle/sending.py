@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from callboard.ops.audit import Operator, operator_of_shell
-from callboard.ops.cancellations import cancel
-from callboard.ops.dead_changes import retry_dead
-from callboard.ops.dead_filter import DeadFilter
+from callboard.ops.dead_letters.changes import retry_dead
+from callboard.ops.dead_letters.filter import DeadFilter
+from callboard.ops.messages.cancellation import cancel
 from tests.chaos.lifecycle.stage import IDLE, OpenTransaction, Stage, pick
 from tests.chaos.lifecycle.tables import until
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from callboard.broker.liveness import DUTY_OVERDUE_S
+from callboard.broker.liveness.heartbeat import DUTY_OVERDUE_S
 from tests.chaos.lifecycle.model import Model, WorkerRow
 from tests.chaos.lifecycle.process import Process
 from tests.chaos.lifecycle.tables import Tables

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg2
 from dramatiq import Message
 
-from callboard.broker import default
+from callboard.broker import service_broker as default
 from callboard.db import Pool
 from tests.chaos.lifecycle.model import Entry, Model
 from tests.chaos.lifecycle.process import Process

@@ -6,7 +6,7 @@ import time
 import uuid
 from typing import Any
 
-from callboard.broker.liveness import MAX_LOST_WORKERS
+from callboard.broker.liveness.heartbeat import MAX_LOST_WORKERS
 from tests.chaos.lifecycle.model import NEVER, Entry, Model
 from tests.chaos.lifecycle.process import MAX_RETRIES
 from tests.postgres.broker.fake_workers import Query

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from callboard.broker.verdict import Outcome
+from callboard.broker.ending.verdict import Outcome
 from callboard.errors import LeaseLost
 from tests.chaos.lifecycle.process import Block, Process
 from tests.chaos.lifecycle.stage import IDLE, QUEUES, Stage, pick

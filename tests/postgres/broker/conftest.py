@@ -11,7 +11,8 @@ import psycopg2
 import pytest
 from dramatiq.middleware import AgeLimit, Callbacks, Middleware, Pipelines
 
-from callboard.broker import PostgresBroker, default, set_default_broker
+from callboard.broker import PostgresBroker, set_default_broker
+from callboard.broker import service_broker as default
 from middleware.dead_letters import DeadLetters
 from middleware.retry_limits import RetryLimits
 

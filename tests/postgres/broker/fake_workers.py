@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg2
 
-from callboard.broker.liveness import BEAT_OVERDUE_S, MAX_LOST_WORKERS
+from callboard.broker.liveness.heartbeat import BEAT_OVERDUE_S, MAX_LOST_WORKERS
 from callboard.db import sql
 
 Query = Callable[..., list[Any]]
@@ -55,8 +55,8 @@ class Workers:
         """Claim one message as the worker's intake does, and return it if there was one."""
         parameters = {"queue_names": ["jobs"], "limit": 1, "per_queue": 1, "worker_id": worker_id}
         bounds: dict[str, Any] = {"bound_queues": [], "bound_priorities": [], "bound_moments": []}
-        *rows, _ = self._db(sql("queue/claim"), **parameters, **bounds)
-        return rows or self._db(sql("queue/claim_alone"), **parameters)
+        *rows, _ = self._db(sql("claiming/claim"), **parameters, **bounds)
+        return rows or self._db(sql("claiming/claim_alone"), **parameters)
 
     def lose_row(self) -> None:
         """Claim the one message for a worker whose row is gone right after."""
@@ -66,10 +66,10 @@ class Workers:
 
     def look(self) -> int:
         """Look for the dead once, as the leader does."""
-        return self._db(sql("workers/suspect"), beat_overdue_s=BEAT_OVERDUE_S)[0][0]
+        return self._db(sql("liveness/suspect"), beat_overdue_s=BEAT_OVERDUE_S)[0][0]
 
     def rescue(self) -> list[Any]:
-        rows = self._db(sql("workers/rescue"), beat_overdue_s=BEAT_OVERDUE_S, max_lost_workers=MAX_LOST_WORKERS)
+        rows = self._db(sql("liveness/rescue"), beat_overdue_s=BEAT_OVERDUE_S, max_lost_workers=MAX_LOST_WORKERS)
         return [row[:4] for row in rows]
 
     def let_two_seconds_pass(self) -> None:

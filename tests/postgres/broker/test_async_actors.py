@@ -13,7 +13,7 @@ from dramatiq.middleware.asyncio import AsyncIO
 from callboard.broker import completion, current_delivery, set_default_broker
 from callboard.errors import Cancelled, ConfigurationError, Postponed
 from callboard.ops.audit import Operator
-from callboard.ops.cancellations import cancel
+from callboard.ops.messages.cancellation import cancel
 from middleware.time_limits import TimeLimits
 from tests.conftest import wait_until
 from tests.postgres.broker.conftest import make_broker, running_worker

@@ -10,11 +10,12 @@ import pytest
 from dramatiq.middleware import Retries
 from dramatiq.results import ResultFailure, Results
 
-from callboard.broker import PostgresBroker, PostgresResults, completion, worker_side
-from callboard.broker.slots import Slots
+from callboard.broker import PostgresBroker, PostgresResults, completion
+from callboard.broker.claiming.prefetch import Slots
+from callboard.broker.worker import runtime as worker_side
 from callboard.errors import Cancelled, PermanentError, Postponed
 from callboard.ops.audit import Operator
-from callboard.ops.cancellations import cancel
+from callboard.ops.messages.cancellation import cancel
 from tests.conftest import wait_until
 from tests.postgres.broker.conftest import make_broker, running_worker
 from tests.postgres.broker.fake_workers import Workers, opened

@@ -7,9 +7,9 @@ import time
 import dramatiq
 import psycopg2
 
-from callboard.broker.causes import cause_of_reason
-from callboard.ops.dead_filter import DeadFilter
-from callboard.ops.dead_letters import group_dead
+from callboard.broker.failures.causes import cause_of_reason
+from callboard.ops.dead_letters.filter import DeadFilter
+from callboard.ops.dead_letters.reading import group_dead
 from tests.conftest import wait_until
 from tests.postgres.broker.fake_workers import Workers, opened
 
@@ -128,7 +128,7 @@ def test_a_failure_that_cannot_be_described_is_kept(broker, db, work):
 
 
 def test_actors_of_an_installed_package_are_ours(broker):
-    from callboard.broker import causes
+    from callboard.broker.failures import causes
 
     fn = type("Actor", (), {"__module__": "their_package.jobs", "__call__": lambda self: None})()
     fn.__name__ = "theirs"

@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from callboard.broker import BrokerOptions, PostgresBroker
-from callboard.broker.claiming import (
+from callboard.broker.claiming.claimer import (
     FULL_LOOK_INTERVAL_MAX_S,
     FULL_LOOK_INTERVAL_S,
     LATE_COMMIT_S,
@@ -121,7 +121,7 @@ def bring_back(db, message):
 
 def test_a_ring_for_what_came_back_is_answered_by_a_full_look(url, db, monkeypatch):
     # Given an idle worker that has passed over what is old, and makes no full look by itself
-    monkeypatch.setattr("callboard.broker.claiming.FULL_LOOK_INTERVAL_S", 3600)
+    monkeypatch.setattr("callboard.broker.claiming.claimer.FULL_LOOK_INTERVAL_S", 3600)
     broker = PostgresBroker(url=url, middleware=[], options=BrokerOptions(poll_interval_s=3600))
     ran = []
     job = actor(broker, ran.append, actor_name="job")
@@ -136,7 +136,7 @@ def test_a_ring_for_what_came_back_is_answered_by_a_full_look(url, db, monkeypat
 
 
 def test_a_consumer_without_a_worker_answers_such_a_ring_too(broker, db, monkeypatch):
-    monkeypatch.setattr("callboard.broker.claiming.FULL_LOOK_INTERVAL_S", 3600)
+    monkeypatch.setattr("callboard.broker.claiming.claimer.FULL_LOOK_INTERVAL_S", 3600)
     job = actor(broker, lambda _: None, actor_name="job")
     consumer = broker.consume("jobs", timeout=5_000)
     job.send("young")

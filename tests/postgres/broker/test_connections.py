@@ -11,7 +11,7 @@ import psycopg2
 
 from callboard.broker import PostgresBroker
 from callboard.db import Pool
-from callboard.ops.connections import WORKER_CONNECTIONS, read_budget
+from callboard.ops.health.connections import WORKER_CONNECTIONS, read_budget
 from tests.conftest import wait_until
 from tests.postgres.broker.conftest import running_worker
 from tests.postgres.broker.fake_workers import Workers

@@ -7,8 +7,8 @@ import time
 import dramatiq
 import pytest
 
-from callboard.broker import intake as intake_module
-from callboard.broker import outage
+from callboard.broker.claiming import intake as intake_module
+from callboard.broker.outages import outage
 from tests.conftest import wait_until
 from tests.postgres.broker.conftest import running_worker
 

@@ -12,7 +12,7 @@ import pytest
 from dramatiq import JSONEncoder
 
 from callboard.broker import PostgresBroker
-from callboard.broker import intake as intake_module
+from callboard.broker.claiming import intake as intake_module
 from callboard.errors import Postponed
 from tests.conftest import wait_until
 from tests.postgres.broker.conftest import make_broker, running_worker

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from callboard.broker import send_many
-from callboard.broker.default import default_broker
+from callboard.broker.service_broker import default_broker
 from callboard.errors import BrokerUnavailable
-from callboard.ops import doctor
-from callboard.ops.findings import State
+from callboard.ops.health import doctor
+from callboard.ops.health.findings import State
 from tests.conftest import wait_until
 from tests.postgres.broker.conftest import running_worker
 from tests.postgres.broker.fake_workers import opened
@@ -102,7 +102,7 @@ def test_a_claim_that_takes_longer_than_the_roles_limit_buries_nothing(broker, d
 
 
 def test_a_database_that_takes_no_writes_is_named_by_senders_and_the_doctor(broker, db, url, monkeypatch):
-    monkeypatch.setattr("callboard.broker.sending.SEND_TIMEOUT_S", 2.0)
+    monkeypatch.setattr("callboard.broker.sending.sender.SEND_TIMEOUT_S", 2.0)
     set_defaults(db, {"default_transaction_read_only": "on"})
     job = actor(broker, lambda: None, actor_name="job")
     for send in (job.send, lambda: default_broker().send_many([job.message()])):

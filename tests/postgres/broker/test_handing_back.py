@@ -7,9 +7,9 @@ from itertools import permutations
 import dramatiq
 import pytest
 
-from callboard.broker.completions import Completions
-from callboard.broker.delivery import Claim, Delivery
-from callboard.broker.verdict import DeadReason, Decision, Outcome
+from callboard.broker.ending.verdict import DeadReason, Decision, Outcome
+from callboard.broker.ending.verdict_writer import Completions
+from callboard.broker.running.delivery import Claim, Delivery
 from tests.postgres.broker.fake_workers import Workers, opened
 
 ENDS = [

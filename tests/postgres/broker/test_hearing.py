@@ -8,9 +8,11 @@ import select
 import psycopg2
 import pytest
 
-from callboard.broker import BrokerOptions, PostgresBroker, hearing, liveness
-from callboard.broker.hearing import Hearing
-from callboard.broker.intake import Intake
+from callboard.broker import BrokerOptions, PostgresBroker
+from callboard.broker.claiming import listening as hearing
+from callboard.broker.claiming.intake import Intake
+from callboard.broker.claiming.listening import Hearing
+from callboard.broker.liveness import heartbeat as liveness
 from tests.conftest import wait_until
 from tests.postgres.broker.conftest import running_worker
 from tests.postgres.broker.deaf_proxy import DeafProxy

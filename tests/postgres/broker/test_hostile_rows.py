@@ -13,7 +13,7 @@ import uuid
 import psycopg2
 import pytest
 
-from callboard.broker.failing import FAILING_AFTER_S
+from callboard.broker.outages.failing import FAILING_AFTER_S
 from middleware.worker_boot import worker_health
 from tests.conftest import wait_until
 from tests.postgres.broker.fake_workers import Workers, opened
@@ -259,7 +259,7 @@ def test_one_lost_message_that_cannot_be_taken_back_keeps_no_other_lost(broker, 
     ids=lambda columns: str(columns)[:60],
 )
 def test_no_row_that_was_written_as_running_stays_so(broker, db, work, columns, monkeypatch):
-    monkeypatch.setattr("callboard.broker.intake.RECLAIM_INTERVAL_S", 0.2)
+    monkeypatch.setattr("callboard.broker.claiming.intake.RECLAIM_INTERVAL_S", 0.2)
     ran = []
     actor(broker, ran.append, actor_name="job")
     with work():
@@ -287,7 +287,7 @@ def test_in_an_encoding_that_lacks_a_letter_a_message_runs_all_the_same(broker, 
 @pytest.mark.parametrize("column", ["enqueued_at", "available_at", "started_at"])
 @pytest.mark.parametrize("moment", ["-infinity", "infinity", "294276-12-31", "4713-01-01 BC"])
 def test_no_moment_in_the_history_stops_the_roll_up(db, unlimited, pool_of, column, moment):
-    from callboard.ops import throughput
+    from callboard.ops.upkeep import throughput
 
     values = {"enqueued_at": "now", "available_at": "now", "started_at": "now", column: moment}
     db(

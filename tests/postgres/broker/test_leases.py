@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import dramatiq
 import pytest
 
-from callboard.broker.completions import Completions
-from callboard.broker.outgoing import OutgoingRow
-from callboard.broker.verdict import DeadReason, Outcome, Verdict
+from callboard.broker.ending.verdict import DeadReason, Outcome, Verdict
+from callboard.broker.ending.verdict_writer import Completions
+from callboard.broker.sending.row import OutgoingRow
 from tests.postgres.broker.fake_workers import Workers, opened
 
 

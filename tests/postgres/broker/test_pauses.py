@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from callboard.broker.slots import Slots
+from callboard.broker.claiming.prefetch import Slots
 from callboard.ops.audit import Operator
-from callboard.ops.queue_controls import pause_queues, resume_queues
+from callboard.ops.queues.controls import pause_queues, resume_queues
 from tests.conftest import wait_until
 from tests.postgres.broker.test_verdicts import actor
 
@@ -56,8 +56,8 @@ def test_what_was_claimed_too_long_ago_does_not_start_even_if_the_intake_hands_n
     broker, db, work, claims_ahead, monkeypatch
 ):
     # Given a process whose intake cannot look after what waits, because it waits for the database itself
-    monkeypatch.setattr("callboard.broker.worker_side.WAIT_HERE_S", 60)
-    monkeypatch.setattr("callboard.broker.delivery.START_WITHIN_S", 0.3)
+    monkeypatch.setattr("callboard.broker.worker.runtime.WAIT_HERE_S", 60)
+    monkeypatch.setattr("callboard.broker.running.delivery.START_WITHIN_S", 0.3)
     ran, may_end = [], threading.Event()
 
     def job(n):

@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from callboard.broker import PostgresBroker
-from callboard.broker.copying import INSERT_BELOW
+from callboard.broker.sending.copying import INSERT_BELOW
 from callboard.errors import BrokerUnavailable
 
 
@@ -45,7 +45,7 @@ def test_many_messages_that_the_database_refuses_for_a_while_are_carried(broker,
 
 
 def test_a_message_that_the_database_refuses_for_a_while_is_carried(broker, db, refusing, monkeypatch):
-    monkeypatch.setattr("callboard.broker.sending.SEND_TIMEOUT_S", 2.2)
+    monkeypatch.setattr("callboard.broker.sending.sender.SEND_TIMEOUT_S", 2.2)
     with pytest.raises(BrokerUnavailable, match="Send it again") as caught:
         broker.enqueue(message("once"))
     refusing()

@@ -11,7 +11,13 @@ import dramatiq
 import psycopg2
 import pytest
 
-from callboard.broker.liveness import BEAT_OVERDUE_S, DUTY_OVERDUE_S, MAX_LOST_WORKERS, Liveness, unregister_parameters
+from callboard.broker.liveness.heartbeat import (
+    BEAT_OVERDUE_S,
+    DUTY_OVERDUE_S,
+    MAX_LOST_WORKERS,
+    Liveness,
+    unregister_parameters,
+)
 from callboard.db import schema, sql
 from callboard.dev.temporary_postgres import temporary_server
 from tests.conftest import wait_until
@@ -170,7 +176,7 @@ def test_two_leaders_for_a_moment_count_a_loss_once(broker, url, db, workers):
     put(broker)
     workers.lose_row()
     with psycopg2.connect(url) as other, other.cursor() as cursor:
-        cursor.execute(sql("workers/rescue"), {"beat_overdue_s": BEAT_OVERDUE_S, "max_lost_workers": MAX_LOST_WORKERS})
+        cursor.execute(sql("liveness/rescue"), {"beat_overdue_s": BEAT_OVERDUE_S, "max_lost_workers": MAX_LOST_WORKERS})
         assert workers.rescue() == []
     other.close()
     assert queue(db)[0][:4] == ("queued", 1, 0, 1)
@@ -204,7 +210,7 @@ def test_a_worker_that_leaves_hands_its_running_messages_back_uncounted(broker, 
     put(broker)
     worker_id = workers.register()
     workers.claim(worker_id)
-    db(sql("workers/unregister"), **unregister_parameters(worker_id))
+    db(sql("liveness/unregister"), **unregister_parameters(worker_id))
     assert queue(db) == [("queued", 0, 0, 0, None, None)]
     assert db("SELECT count(*) FROM callboard.workers") == [(0,)]
     assert db("SELECT count(*) FROM callboard.attempts") == [(0,)]

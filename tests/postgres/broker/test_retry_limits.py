@@ -8,8 +8,8 @@ import pytest
 
 from callboard.errors import ConfigurationError, InvalidMessage, Postponed
 from callboard.ops.audit import operator_of_shell
-from callboard.ops.dead_changes import retry_dead
-from callboard.ops.dead_filter import DeadFilter
+from callboard.ops.dead_letters.changes import retry_dead
+from callboard.ops.dead_letters.filter import DeadFilter
 from middleware.retry_limits import RETRYING_SINCE
 from tests.conftest import wait_until
 from tests.postgres.broker.test_verdicts import actor, dead, ended

@@ -11,8 +11,8 @@ import dramatiq
 import pytest
 
 from callboard.broker import current_delivery, schedule
-from callboard.broker.schedules import Schedule
-from callboard.broker.scheduling import Clock
+from callboard.broker.schedules.declaration import Schedule
+from callboard.broker.schedules.scheduler import Clock
 from callboard.db import connect, sql
 from callboard.errors import ConfigurationError
 from tests.conftest import wait_until

@@ -8,8 +8,10 @@ import time
 import dramatiq
 import pytest
 
-from callboard.broker import PostgresBroker, copying, sending
-from callboard.broker.copying import INSERT_BELOW
+from callboard.broker import PostgresBroker
+from callboard.broker.sending import copying
+from callboard.broker.sending import sender as sending
+from callboard.broker.sending.copying import INSERT_BELOW
 from callboard.db import Pool
 from callboard.errors import BrokerUnavailable
 from tests.postgres.broker.conftest import make_broker

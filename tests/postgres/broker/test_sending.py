@@ -14,7 +14,7 @@ import sqlalchemy
 import sqlalchemy.orm
 
 from callboard.broker import PostgresBroker
-from callboard.broker.outgoing import MESSAGE_BYTES_MAX
+from callboard.broker.sending.row import MESSAGE_BYTES_MAX
 from callboard.errors import BrokerUnavailable, DramatiqConnectionError, InvalidMessage
 from tests.conftest import wait_until
 from tests.postgres.broker.conftest import make_broker
@@ -135,7 +135,7 @@ def test_without_a_database_send_fails_and_carries_the_message():
 
 def test_a_network_that_swallows_everything_is_noticed(broker, url, db, monkeypatch):
     # Given a connection through a proxy that acknowledges every packet
-    monkeypatch.setattr("callboard.broker.sending.SEND_TIMEOUT_S", 2.5)
+    monkeypatch.setattr("callboard.broker.sending.sender.SEND_TIMEOUT_S", 2.5)
     with Proxy(url) as proxy:
         remote = make_broker(proxy.url)
         remote.enqueue(message("before"))

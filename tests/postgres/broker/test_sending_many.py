@@ -18,8 +18,9 @@ import pytest
 import sqlalchemy
 import sqlalchemy.orm
 
-from callboard.broker import PostgresBroker, copying
-from callboard.broker.copying import COPY_MAX, INSERT_BELOW, moments
+from callboard.broker import PostgresBroker
+from callboard.broker.sending import copying
+from callboard.broker.sending.copying import COPY_MAX, INSERT_BELOW, moments
 from callboard.errors import BrokerUnavailable, DatabaseUnavailable, InvalidMessage
 from tests.conftest import wait_until
 from tests.postgres.broker.conftest import make_broker

@@ -7,10 +7,10 @@ import uuid
 
 import pytest
 
-from callboard.broker import claiming
-from callboard.broker.schedules import Schedule
-from callboard.broker.scheduling import Clock
-from callboard.broker.wariness import Wariness
+from callboard.broker.claiming import claimer as claiming
+from callboard.broker.claiming.wariness import Wariness
+from callboard.broker.schedules.declaration import Schedule
+from callboard.broker.schedules.scheduler import Clock
 from callboard.db import connect, sql
 from tests.conftest import wait_until
 from tests.postgres.broker.fake_workers import Workers, opened
@@ -80,7 +80,7 @@ def test_what_fits_is_read_whatever_its_numbers(db):
         f"'{{\"args\": {args}}}') RETURNING message_id::text, message::text"
     )
     [(message_id, text)] = rows
-    [row] = db(sql("queue/claim_one"), message_id=message_id, worker_id=worker_id)
+    [row] = db(sql("claiming/claim_one"), message_id=message_id, worker_id=worker_id)
     assert row[2] == text
 
 
@@ -89,7 +89,7 @@ def test_what_fits_is_read_whatever_its_numbers(db):
 def test_a_row_that_swells_is_buried_and_holds_up_no_other(broker, db, work, monkeypatch, lost_workers):
     # Given a message whose text takes longer than a claim may
     monkeypatch.setattr(claiming, "CALL_TIMEOUT_S", 1.0)
-    monkeypatch.setattr("callboard.broker.intake.RECLAIM_INTERVAL_S", 0.5)
+    monkeypatch.setattr("callboard.broker.claiming.intake.RECLAIM_INTERVAL_S", 0.5)
     swollen = insert(db, "exponents", priority=-5, lost_workers=lost_workers)
     job = actor(broker, lambda: None, actor_name="job")
     sent = {job.send().message_id for _ in range(20)}

@@ -7,11 +7,11 @@ import uuid
 
 import pytest
 
-from callboard.broker import memory
-from callboard.broker.causes import cause_of_reason
-from callboard.broker.liveness import BEAT_OVERDUE_S, Liveness, unregister_parameters
-from callboard.broker.memory import resident_bytes
+from callboard import memory
+from callboard.broker.failures.causes import cause_of_reason
+from callboard.broker.liveness.heartbeat import BEAT_OVERDUE_S, Liveness, unregister_parameters
 from callboard.db import sql
+from callboard.memory import resident_bytes
 from tests.conftest import wait_until
 from tests.postgres.broker.fake_workers import Workers, opened
 
@@ -44,7 +44,7 @@ def liveness(url, worker_id):
 
 def register(db, worker_id):
     parameters = {"hostname": "host", "pid": 7, "queues": ["jobs"], "threads": 1, "version": "0", "holds_lock": False}
-    db(sql("workers/register"), worker_id=worker_id, **parameters)
+    db(sql("liveness/register"), worker_id=worker_id, **parameters)
 
 
 def ends(db):
@@ -97,7 +97,7 @@ def test_a_worker_that_leaves_a_stuck_message_behind_is_found_dead(db, worker_id
         "FROM generate_series(1, 2) AS n",
         worker_id,
     )
-    db(sql("workers/unregister"), **unregister_parameters(worker_id, [(2, "It ran for 99 s.")]))
+    db(sql("liveness/unregister"), **unregister_parameters(worker_id, [(2, "It ran for 99 s.")]))
     # Then its other message went back, and it is not said to have stopped
     assert db("SELECT state, attempt, lease_id FROM dramatiq.queue ORDER BY lease_id") == [
         ("running", 1, 2),
@@ -123,7 +123,7 @@ def test_the_dead_letter_of_a_stuck_message_says_what_it_did_and_has_the_cause_o
         "VALUES (gen_random_uuid(), 'jobs', '{\"actor_name\": \"job\"}', 'running', 3, 2, 1, %s)",
         worker_id,
     )
-    db(sql("workers/unregister"), **unregister_parameters(worker_id, [(1, "It ran for 99 s.")]))
+    db(sql("liveness/unregister"), **unregister_parameters(worker_id, [(1, "It ran for 99 s.")]))
     db("UPDATE callboard.workers SET suspected_at = now() - interval '3 seconds'")
     # When it is given up
     assert Workers(db).rescue() == [("jobs", "job", "dead", "died")]

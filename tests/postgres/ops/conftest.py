@@ -133,7 +133,7 @@ class Fate:
     def end(self, message_id: str) -> None:
         """Let a message end well."""
         self._claim(message_id)
-        self._db(sql("queue/end_done"), **self._fence(message_id))
+        self._db(sql("ending/end_done"), **self._fence(message_id))
 
     def fail(self, message_id: str, *, fingerprint: str, outcome: str = "dead") -> None:
         """Let a message fail of a cause."""
@@ -150,7 +150,7 @@ class Fate:
             "fingerprints": f"{{{fingerprint}}}",
             "places": "{job}",
         }
-        statement = "queue/end_dead" if outcome == "dead" else "queue/end_requeue"
+        statement = "ending/end_dead" if outcome == "dead" else "ending/end_requeue"
         self._db(sql(statement), **self._fence(message_id), **more)
 
     def _claim(self, message_id: str) -> None:

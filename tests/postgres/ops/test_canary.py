@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from callboard.errors import DatabaseUnavailable
-from callboard.ops import dead_changes
-from callboard.ops.canary import End, retry_by_canary
-from callboard.ops.dead_filter import DeadFilter
+from callboard.ops.dead_letters import changes as dead_changes
+from callboard.ops.dead_letters.canary import End, retry_by_canary
+from callboard.ops.dead_letters.filter import DeadFilter
 from tests.postgres.ops.conftest import ANN
 
 CAUSE = "0123456789ab"
@@ -122,7 +122,7 @@ def test_one_that_does_not_end_in_time_stops_it(transactions, db, letters, fate)
 
 def test_the_cause_that_comes_back_later_stops_the_rest(transactions, db, letters, fate, monkeypatch):
     monkeypatch.setattr(dead_changes, "BATCH_MAX", 5)
-    monkeypatch.setattr("callboard.ops.canary.BATCH_MAX", 5)
+    monkeypatch.setattr("callboard.ops.dead_letters.canary.BATCH_MAX", 5)
 
     def work():
         for id_ in fate.queued():

@@ -10,11 +10,11 @@ import psycopg2
 import pytest
 
 from callboard.broker import PostgresBroker
-from callboard.broker.liveness import unregister_parameters
+from callboard.broker.liveness.heartbeat import unregister_parameters
 from callboard.db import sql
 from callboard.errors import InvalidRequest
 from callboard.ops.audit import Operator, list_changes
-from callboard.ops.cancellations import Cancelled, cancel
+from callboard.ops.messages.cancellation import Cancelled, cancel
 from tests.conftest import wait_until
 from tests.postgres.broker.fake_workers import Workers, opened
 
@@ -132,7 +132,7 @@ def test_a_claim_that_was_first_has_the_message_and_is_asked(broker, each_databa
     # Given a claim that is not committed yet
     message_id, claim = put(broker), {**CLAIM, "worker_id": workers.register()}
     # When the message is cancelled
-    told = during(each_database_url, sql("queue/claim"), claim, lambda: cancelled(broker, message_id), db)
+    told = during(each_database_url, sql("claiming/claim"), claim, lambda: cancelled(broker, message_id), db)
     # Then it runs, and is asked
     assert told == Cancelled([], [message_id], [], [])
     assert discarded(db) == []
@@ -147,7 +147,7 @@ def test_a_claim_that_comes_second_gets_nothing(broker, each_database_url, db, w
     assert discarded(db) == [(message_id, "discarded", 0)]
 
 
-@pytest.mark.parametrize("requeue", ["workers/unregister", "workers/reclaim"])
+@pytest.mark.parametrize("requeue", ["liveness/unregister", "claiming/reclaim"])
 def test_a_message_that_goes_back_into_its_queue_at_that_moment_is_discarded(
     broker, each_database_url, db, workers, requeue
 ):
@@ -163,7 +163,7 @@ def test_a_message_that_goes_back_into_its_queue_at_that_moment_is_discarded(
     assert discarded(db) == [(message_id, "discarded", 0)]
 
 
-@pytest.mark.parametrize("requeue", ["workers/unregister", "workers/reclaim", "workers/rescue"])
+@pytest.mark.parametrize("requeue", ["liveness/unregister", "claiming/reclaim", "liveness/rescue"])
 def test_a_message_that_was_just_cancelled_does_not_go_back_into_its_queue(
     broker, each_database_url, db, workers, requeue
 ):
@@ -182,14 +182,14 @@ def test_a_message_that_was_just_cancelled_does_not_go_back_into_its_queue(
         thread.join(0.3)
     connection.close()
     thread.join(10)
-    if requeue == "workers/rescue":
+    if requeue == "liveness/rescue":
         # It passes locked rows over, and comes back to them.
         db(sql(requeue), **parameters)
     # Then that one is discarded, and nothing is left of the request
     assert [row[:2] for row in discarded(db)] == [(message_id, "discarded")]
     assert db("SELECT count(*) FROM dramatiq.queue") == [(0,)]
     db(
-        sql("workers/beat"),
+        sql("liveness/beat"),
         worker_id=worker_id,
         rss_bytes=None,
         leads=True,

@@ -10,9 +10,9 @@ import psycopg2
 import pytest
 
 from callboard.errors import Conflict, DatabaseUnavailable, InvalidRequest
-from callboard.ops import dead_changes
-from callboard.ops.dead_changes import discard_dead, purge_dead, retry_dead
-from callboard.ops.dead_filter import DeadFilter
+from callboard.ops.dead_letters import changes as dead_changes
+from callboard.ops.dead_letters.changes import discard_dead, purge_dead, retry_dead
+from callboard.ops.dead_letters.filter import DeadFilter
 from tests.postgres.ops.conftest import ANN, BOB, held_open
 
 CHANGES = "SELECT operator, action, filter, count, reason, details FROM callboard.audit_log ORDER BY audit_id"

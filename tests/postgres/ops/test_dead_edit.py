@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from callboard.errors import Conflict, InvalidRequest, NotFound
-from callboard.ops.dead_edit import Edit, parse_edit, retry_edited
+from callboard.ops.dead_letters.edit import Edit, parse_edit, retry_edited
 from tests.postgres.ops.conftest import ANN, held_open
 
 QUEUED = "SELECT message -> 'kwargs', message -> 'args', generation FROM dramatiq.queue"

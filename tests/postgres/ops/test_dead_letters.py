@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from callboard.broker import DeadReason
-from callboard.broker.causes import cause_of_reason
+from callboard.broker.failures.causes import cause_of_reason
 from callboard.errors import InvalidRequest, NotFound
-from callboard.ops.dead_filter import REASONS, DeadFilter, matching, require_choice
-from callboard.ops.dead_letters import PARTS, count_dead, group_dead, list_dead, show_dead
+from callboard.ops.dead_letters.filter import REASONS, DeadFilter, matching, require_choice
+from callboard.ops.dead_letters.reading import PARTS, count_dead, group_dead, list_dead, show_dead
 
 HOUR = timedelta(hours=1)
 

@@ -7,9 +7,9 @@ import contextlib
 import psycopg2
 import pytest
 
-from callboard.ops import doctor
-from callboard.ops.doctor import examine_database
-from callboard.ops.findings import State, examine
+from callboard.ops.health import doctor
+from callboard.ops.health.doctor import examine_database
+from callboard.ops.health.findings import State, examine
 from tests.postgres.broker.deaf_proxy import DeafProxy
 
 

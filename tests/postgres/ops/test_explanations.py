@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from callboard.ops.audit import Operator, record
-from callboard.ops.explanations import explain
-from callboard.ops.queue_controls import pause_queues
+from callboard.ops.messages.explanation import explain
+from callboard.ops.queues.controls import pause_queues
 
 ANN = Operator("ann@host", "cli", "the mail server moves")
 

@@ -8,7 +8,7 @@ import pytest
 
 from callboard.errors import NotFound
 from callboard.ops.audit import Operator, record
-from callboard.ops.message_stories import find_by_key, tell_story
+from callboard.ops.messages.story import find_by_key, tell_story
 
 
 def test_every_run_of_every_generation_is_told_with_its_worker(cursor, scene):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from callboard.errors import InvalidRequest, NotFound
-from callboard.ops.messages import MessageFilter, State, list_messages
+from callboard.ops.messages.listing import MessageFilter, State, list_messages
 
 
 def ids(cursor, *, limit=50, is_oldest=False, **wanted):

@@ -9,8 +9,8 @@ import pytest
 
 from callboard.errors import InvalidRequest, NotFound
 from callboard.ops.audit import Operator, list_changes
-from callboard.ops.overview import queue_figures
-from callboard.ops.queue_controls import discard_batch, pause_queues, plan_discard, resume_queues
+from callboard.ops.queues.controls import discard_batch, pause_queues, plan_discard, resume_queues
+from callboard.ops.queues.figures import queue_figures
 from tests.conftest import wait_until
 
 ANN = Operator("ann@host", "cli", "the mail server moves")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from callboard.errors import NotFound
-from callboard.ops import pace
 from callboard.ops.audit import Operator
-from callboard.ops.queue_controls import pause_queues
-from callboard.ops.queues import known_queues, list_queues, queue_size, require_known
+from callboard.ops.queues import pace
+from callboard.ops.queues.controls import pause_queues
+from callboard.ops.queues.listing import known_queues, list_queues, queue_size, require_known
 
 ANN = Operator("ann@host", "cli", "the mail server moves")
 

@@ -11,8 +11,8 @@ import psycopg2
 import pytest
 
 from callboard.db import Pool, connect, sql
-from callboard.ops import retention
-from callboard.ops.retention import Days, purge_expired
+from callboard.ops.upkeep import retention
+from callboard.ops.upkeep.retention import Days, purge_expired
 from callboard.reports import StorageUnavailable, remove_files, store
 from tests.postgres.broker.fake_workers import Workers, opened
 from tests.postgres.ops.rows import Rows, days_ago
@@ -178,7 +178,7 @@ def test_a_batch_that_takes_too_long_is_made_smaller_and_a_stuck_table_stops_no_
 def test_a_dead_letter_that_an_operator_works_on_is_left_for_the_next_time(rows, purge, each_database_url):
     taken, free = rows.dead(91), rows.dead(92)
     with contextlib.closing(psycopg2.connect(each_database_url)) as operator, operator.cursor() as cursor:
-        cursor.execute(sql("ops/dead_retry"), {"message_ids": [taken], "generations": [0]})
+        cursor.execute(sql("dead_letters/retry"), {"message_ids": [taken], "generations": [0]})
         purged = purge()
         operator.commit()
     assert purged.counts["dead_letters"] == 1 and purged.is_finished

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from callboard.ops.retention import Days, purge_expired
+from callboard.ops.upkeep.retention import Days, purge_expired
 from callboard.settings import Settings
 from tests.postgres.broker.fake_workers import opened
 from tests.postgres.ops.rows import Rows, days_ago

@@ -10,8 +10,8 @@ import uuid
 import psycopg2
 import pytest
 
-from callboard.broker.schedules import Schedule as Declaration
-from callboard.broker.scheduling import Clock
+from callboard.broker.schedules.declaration import Schedule as Declaration
+from callboard.broker.schedules.scheduler import Clock
 from callboard.db import sql
 from callboard.errors import Conflict, NotFound
 from callboard.ops import audit, schedules

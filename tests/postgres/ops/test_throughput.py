@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from callboard.db import Pool, connect, sql
-from callboard.ops import throughput
+from callboard.ops.upkeep import throughput
 from tests.conftest import wait_until
 from tests.postgres.broker.fake_workers import opened
 from tests.postgres.ops.rows import Rows

@@ -9,7 +9,8 @@ from typing import Any
 import psycopg2
 import pytest
 
-from callboard.broker import BrokerOptions, PostgresBroker, default, set_default_broker
+from callboard.broker import BrokerOptions, PostgresBroker, set_default_broker
+from callboard.broker import service_broker as default
 from middleware.dead_letters import DeadLetters
 from middleware.retry_limits import RetryLimits
 from tests.poolers import IGNORES_OPTIONS, Pooler, pooled

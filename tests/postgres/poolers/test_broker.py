@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 
 import callboard
-from callboard.broker.copying import INSERT_BELOW
+from callboard.broker.sending.copying import INSERT_BELOW
 from tests.conftest import wait_until
 from tests.poolers import pooled
 from tests.postgres.broker.conftest import running_worker

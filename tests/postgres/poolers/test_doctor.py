@@ -5,8 +5,8 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from callboard import app
-from callboard.ops.doctor import examine_database
-from callboard.ops.findings import State
+from callboard.ops.health.doctor import examine_database
+from callboard.ops.health.findings import State
 from tests.poolers import pooled
 
 

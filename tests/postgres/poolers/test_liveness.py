@@ -12,10 +12,10 @@ import dramatiq
 import psycopg2
 import pytest
 
-from callboard.broker import liveness as module
-from callboard.broker.liveness import BEAT_OVERDUE_S, DUTY_OVERDUE_S, Liveness
+from callboard.broker.liveness import heartbeat as module
+from callboard.broker.liveness.heartbeat import BEAT_OVERDUE_S, DUTY_OVERDUE_S, Liveness
 from callboard.db import sql
-from callboard.db.session import Connection
+from callboard.db.connections.session import Connection
 from tests.conftest import wait_until
 from tests.poolers import pooled
 from tests.postgres.broker.conftest import running_worker
@@ -143,7 +143,7 @@ def test_racing_workers_have_one_leader(database_url, db, workers):
         with opened(database_url) as query:
             barrier.wait(10)
             leads.append(
-                query(sql("workers/beat"), worker_id=worker_id, duty_overdue_s=DUTY_OVERDUE_S, **parameters)[0][1]
+                query(sql("liveness/beat"), worker_id=worker_id, duty_overdue_s=DUTY_OVERDUE_S, **parameters)[0][1]
             )
 
     db("UPDATE callboard.workers SET holds_lock = false")

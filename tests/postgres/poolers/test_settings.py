@@ -9,8 +9,9 @@ import psycopg2
 import pytest
 from psycopg2.extras import RealDictCursor
 
-from callboard.broker.claiming import SESSION_SETTINGS
-from callboard.db import Pool, connect, session
+from callboard.broker.claiming.claimer import SESSION_SETTINGS
+from callboard.db import Pool, connect
+from callboard.db.connections import session
 from callboard.errors import DatabaseUnavailable
 from tests.poolers import pooled
 

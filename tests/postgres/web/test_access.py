@@ -68,7 +68,7 @@ def test_a_fault_of_ours_shows_no_trace(api, monkeypatch):
     def fail(*_):
         raise RuntimeError("a secret detail")
 
-    monkeypatch.setattr("callboard.web.payments.payments.find_payment", fail)
+    monkeypatch.setattr("callboard.web.payments.routes.payments.find_payment", fail)
     answer = api.get(f"/payments/{uuid4()}")
     assert error_of(answer) == (500, "internal_error")
     assert "secret" not in answer.text

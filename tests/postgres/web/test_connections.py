@@ -13,7 +13,7 @@ import uvicorn
 from callboard.dev.yookassa import YooKassaSandbox
 from callboard.metrics import API_REFUSED
 from callboard.web import create_app
-from callboard.web.connections import Connections
+from callboard.web.limits.connections import Connections
 from callboard.web.server import uvicorn_config
 from tests.conftest import wait_until
 from tests.postgres.payments_service import make_service

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from callboard.dev.yookassa_faults import Fault
-from callboard.web.creations import resume_stalled
-from callboard.web.lanes import Gate, Lane, Limit
+from callboard.web.limits.lanes import Gate, Lane, Limit
+from callboard.web.payments.creations import resume_stalled
 from tests.postgres.web.conftest import error_of
 from tests.unit.payments.stranger import HTML, Stranger
 
@@ -60,7 +60,7 @@ def test_a_payment_and_its_errand_are_stored_both_or_neither(api, monkeypatch):
 
     full(api)
     with monkeypatch.context() as broken:
-        broken.setattr("callboard.web.creations.send_in", die)
+        broken.setattr("callboard.web.payments.creations.send_in", die)
         assert error_of(api.pay()) == (500, "internal_error")
     assert api.service.value("SELECT count(*) FROM callboard.payments") == 0
     assert api.pay().status_code == 202

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from callboard.web.answers import JsonAnswer
+from callboard.web.requests.answers import JsonAnswer
 from tests.acceptance.hostile_rows import HOSTILE, trouble_in, write_hostile_rows
 from tests.postgres.web.test_routes import filled, get_paths
 

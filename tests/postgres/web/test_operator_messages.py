@@ -8,9 +8,9 @@ import uuid
 
 import pytest
 
-from callboard.ops import messages
+from callboard.ops.messages import listing as messages
 from callboard.web.operators import transactions
-from callboard.web.operators.asking import encode_cursor
+from callboard.web.operators.requests import encode_cursor
 from tests.conftest import wait_until
 
 
@@ -56,7 +56,7 @@ def test_a_message_that_ends_while_it_is_looked_for_is_found_once(desk, monkeypa
     message_id, read = desk.scene.queued(), messages.sql
 
     def moving(name):
-        if name == "ops/message_list_ended":
+        if name == "messages/list_ended":
             desk.sql(MOVE, 1)
         return read(name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from callboard.ops import queue_controls
+from callboard.ops.queues import controls as queue_controls
 from tests.conftest import wait_until
 from tests.postgres.web.conftest import TOKEN
 

@@ -9,7 +9,7 @@ import requests
 from callboard.db import Pool
 from callboard.errors import InvalidRequest
 from callboard.ops.audit import Operator, record
-from callboard.web.operators.asking import decode_cursor, encode_cursor
+from callboard.web.operators.requests import decode_cursor, encode_cursor
 from tests.postgres.web.conftest import NO_DATABASE, error_of
 
 

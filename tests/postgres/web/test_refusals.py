@@ -8,8 +8,8 @@ import pytest
 import requests
 
 from callboard.metrics import API_REFUSED, WEBHOOKS
-from callboard.web.lanes import Gate, Lane, Limit
-from callboard.web.refusals import REASONS, WEBHOOK_OUTCOMES, Refusals
+from callboard.web.limits.lanes import Gate, Lane, Limit
+from callboard.web.requests.refusals import REASONS, WEBHOOK_OUTCOMES, Refusals
 from tests.postgres.web.conftest import GENUINE
 
 
@@ -70,7 +70,7 @@ def test_webhooks_are_counted_by_what_became_of_them(api, monkeypatch):
     api.post("/webhooks/yookassa", {}, token=None, headers={"X-Forwarded-For": GENUINE})
     requests.get(f"{api.url}/webhooks/yookassa", timeout=5)
     with monkeypatch.context() as broken:
-        broken.setattr("callboard.web.webhooks.send_in", lambda *_: 1 / 0)
+        broken.setattr("callboard.web.payments.webhooks.send_in", lambda *_: 1 / 0)
         api.hook("y")
     assert {outcome: webhooks(outcome) - before[outcome] for outcome in WEBHOOK_OUTCOMES} == {
         "accepted": 1,

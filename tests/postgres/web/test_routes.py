@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from callboard.db import Pool
-from callboard.web.lanes import Gate, Lane, Limit
+from callboard.web.limits.lanes import Gate, Lane, Limit
 from tests.postgres.web.conftest import BODY, GENUINE, NO_DATABASE, error_of
 from tests.postgres.web.conftest import TOKEN as API_TOKEN
 

@@ -38,7 +38,7 @@ def test_an_event_and_its_message_are_stored_both_or_neither(api, monkeypatch):
         raise ConnectionError("the process dies here")
 
     with monkeypatch.context() as broken:
-        broken.setattr("callboard.web.webhooks.send_in", die)
+        broken.setattr("callboard.web.payments.webhooks.send_in", die)
         assert error_of(api.hook("x")) == (500, "internal_error")
     assert api.service.value("SELECT count(*) FROM callboard.payment_events") == 0
     assert api.hook("x").status_code == 200

@@ -12,10 +12,11 @@ from dramatiq.middleware import TimeLimitExceeded
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.broker import DeadReason, Outcome, Verdict, causes
-from callboard.broker.causes import TRACEBACK_MAX, cause_of_reason, count_as_ours, is_ours
-from callboard.broker.gist import gist
-from callboard.broker.verdict import ERROR_MESSAGE_MAX, AttemptError
+from callboard.broker import DeadReason, Outcome, Verdict
+from callboard.broker.ending.verdict import ERROR_MESSAGE_MAX, AttemptError
+from callboard.broker.failures import causes
+from callboard.broker.failures.causes import TRACEBACK_MAX, cause_of_reason, count_as_ours, is_ours
+from callboard.broker.failures.texts import gist
 from callboard.errors import PermanentError, TemporaryError
 
 

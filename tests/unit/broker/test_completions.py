@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from callboard.broker.completions import BATCH_BYTES_MAX, BATCH_MAX, Completions
-from callboard.broker.effects import Arrival, ResultRow
-from callboard.broker.outgoing import MESSAGE_BYTES_MAX, OutgoingRow
-from callboard.broker.verdict import TRACEBACK_MAX, AttemptError, Outcome, Verdict
+from callboard.broker.ending.effects import Arrival, ResultRow
+from callboard.broker.ending.verdict import TRACEBACK_MAX, AttemptError, Outcome, Verdict
+from callboard.broker.ending.verdict_writer import BATCH_BYTES_MAX, BATCH_MAX, Completions
+from callboard.broker.sending.row import MESSAGE_BYTES_MAX, OutgoingRow
 
 TEXT = "x" * MESSAGE_BYTES_MAX
 ROW = OutgoingRow("id", "jobs", TEXT, 0, 0, None)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.broker.cron import CATCH_UP_MAX, EXPRESSION_MAX, GRACE, Cron, slots_to_send
+from callboard.broker.schedules.cron import CATCH_UP_MAX, EXPRESSION_MAX, GRACE, Cron, slots_to_send
 
 BERLIN = "Europe/Berlin"
 NOW = datetime(2026, 11, 24, 12, 0, 30, tzinfo=UTC)

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from callboard.broker import doorbell
-from callboard.broker.doorbell import Doorbell
+from callboard.broker.sending import doorbell
+from callboard.broker.sending.doorbell import Doorbell
 
 
 @pytest.fixture

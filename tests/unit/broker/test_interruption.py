@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 from dramatiq.middleware import raise_thread_exception
 
-from callboard.broker import interruption
-from callboard.broker.interruptible import make_interruptible
-from callboard.broker.interruption import Interruption
-from callboard.broker.running import set_current_delivery
+from callboard.broker.context import set_current_delivery
+from callboard.broker.running import interruption
+from callboard.broker.running.interruptible_actor import make_interruptible
+from callboard.broker.running.interruption import Interruption
 from callboard.errors import Cancelled
 
 #: Interrupted runs of a test.

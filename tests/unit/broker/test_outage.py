@@ -7,7 +7,7 @@ import logging
 import psycopg2
 import pytest
 
-from callboard.broker.outage import RECONNECT_WAIT_S, Outage, is_end_of_session
+from callboard.broker.outages.outage import RECONNECT_WAIT_S, Outage, is_end_of_session
 from callboard.errors import DatabaseUnavailable
 
 ENDED = psycopg2.OperationalError("server closed the connection unexpectedly")

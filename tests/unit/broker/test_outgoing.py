@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.broker.outgoing import OutgoingRow
+from callboard.broker.sending.row import OutgoingRow
 from callboard.errors import InvalidMessage
 
 # Whatever JSON can say, but for what Postgres cannot hold.

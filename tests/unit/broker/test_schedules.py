@@ -11,7 +11,7 @@ from dramatiq.brokers.stub import StubBroker
 
 import callboard
 from callboard.broker import PostgresBroker, schedule
-from callboard.broker.schedules import check_schedules, declared_on
+from callboard.broker.schedules.declaration import check_schedules, declared_on
 from callboard.errors import ConfigurationError
 from middleware.worker_boot import WorkerBoot
 

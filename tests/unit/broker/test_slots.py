@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from callboard.broker import slots
-from callboard.broker.slots import AHEAD_MAX, AHEAD_PER_END, Slots
+from callboard.broker.claiming import prefetch as slots
+from callboard.broker.claiming.prefetch import AHEAD_MAX, AHEAD_PER_END, Slots
 
 
 @pytest.fixture

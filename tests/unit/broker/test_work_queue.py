@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from callboard.broker.work_queue import WorkQueue
+from callboard.broker.running.work_queue import WorkQueue
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

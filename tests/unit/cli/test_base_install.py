@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from callboard.cli.base_install import refusal
+from callboard.cli.command_line.base_install import refusal
 from tests.acceptance.processes import REPOSITORY
 
 

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from callboard.cli import dead_tables
-from callboard.cli.dead_tables import WIDE, print_groups, print_letters, print_story, sparkline
-from callboard.ops.dead_letters import Attempt, DeadGroup, DeadLetter, DeadStory
+from callboard.cli.dead_letters import tables as dead_tables
+from callboard.cli.dead_letters.tables import WIDE, print_groups, print_letters, print_story, sparkline
+from callboard.ops.dead_letters.reading import Attempt, DeadGroup, DeadLetter, DeadStory
 
 NOW = datetime.now(UTC)
 LETTER = DeadLetter(
@@ -22,7 +22,7 @@ LETTER = DeadLetter(
     fingerprint="3f9c0a51d2e7",
     error_class="TemporaryError",
     error_message="The mail server [x] answered 451:\nsecond line " + "long " * 50,
-    error_place="callboard/mail/smtp.py in send",
+    error_place="callboard/mail/smtp/transport.py in send",
     attempt=6,
     generation=0,
     enqueued_at=NOW,
@@ -32,7 +32,7 @@ LETTER = DeadLetter(
 GROUP = DeadGroup(
     fingerprint="3f9c0a51d2e7",
     error_class="TemporaryError",
-    error_place="callboard/mail/smtp.py in send",
+    error_place="callboard/mail/smtp/transport.py in send",
     error_message=LETTER.error_message,
     message_id=LETTER.message_id,
     reasons=("max_retries",),
@@ -80,7 +80,7 @@ def test_a_group_is_two_lines_with_its_course_and_place(capsys, width):
     assert "over 6 h" in head and re.match(r"3f9c0a51d2e7  4,871     6 h +\d+ (?:s|min)   ▁▁", first)
     assert last.strip() == ("emails · max_retries")
     assert "".join([first, *cause]).endswith("  TemporaryError: The mail server [x] answered 451:")
-    assert where.strip() == "callboard/mail/smtp.py in send · send_email · max_retries"
+    assert where.strip() == "callboard/mail/smtp/transport.py in send · send_email · max_retries"
 
 
 def test_an_error_cannot_steer_the_terminal(capsys, width):

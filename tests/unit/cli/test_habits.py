@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from callboard.cli import habits
+from callboard.cli.command_line import habits
 from tests.unit.pages import commands
 
 

@@ -9,7 +9,7 @@ import pytest
 import typer.main
 
 from callboard.cli import app
-from callboard.cli.commands import ENTRIES
+from callboard.cli.command_line.commands import ENTRIES
 
 #: What serves, renders or pays, and what nobody needs who only asks or reads.
 HEAVY = (

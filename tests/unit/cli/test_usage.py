@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import typer.main
 
-from callboard.cli import app, usage
+from callboard.cli import app
+from callboard.cli.command_line import usage
 from tests.unit.pages import commands
 
 

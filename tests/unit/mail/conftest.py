@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from callboard.mail import build_email, close_connection
-from callboard.mail.health import mail_health
-from callboard.mail.smtp import SmtpTransport
+from callboard.mail.smtp.health import mail_health
+from callboard.mail.smtp.transport import SmtpTransport
 from callboard.settings import Settings, load_settings
 
 if TYPE_CHECKING:

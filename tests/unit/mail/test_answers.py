@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from callboard.mail.answer_rules import RULES, rule_for
-from callboard.mail.answers import OPENING, TRANSACTION, Reply
+from callboard.mail.answers.answer import OPENING, TRANSACTION, Reply
+from callboard.mail.answers.rules import RULES, rule_for
 from tests.unit.pages import rows_of
 
 DECISION = "docs/decisions/0004-what-a-mail-servers-answer-means.md"

@@ -9,7 +9,7 @@ import pytest
 
 from callboard.errors import PermanentError, Postponed
 from callboard.mail import MailPostponed, MailRefused
-from callboard.mail.answers import Fate
+from callboard.mail.answers.answer import Fate
 from tests.unit.mail.scripted_server import ScriptedServer
 from tests.unit.mail.test_answers import rows
 

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from callboard.mail import close_connection, connection
+from callboard.mail import close_connection
+from callboard.mail.smtp import connection
 from tests.unit.mail.scripted_server import HANG_UP, ScriptedServer
 
 

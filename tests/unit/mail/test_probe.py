@@ -6,7 +6,8 @@ import pytest
 
 from callboard.dev.mail_server import MailServer
 from callboard.errors import ConfigurationError
-from callboard.mail import ServerUnreachable, connection, probe, rehearse
+from callboard.mail import ServerUnreachable, probe, rehearse
+from callboard.mail.smtp import connection
 from tests.unit.mail.scripted_server import ScriptedServer
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from callboard.mail import Attachment, MailPostponed, MailRefused, build_email, rehearse
-from callboard.mail.answers import Fate
-from callboard.mail.smtp import SmtpTransport
+from callboard.mail.answers.answer import Fate
+from callboard.mail.smtp.transport import SmtpTransport
 from tests.unit.mail.conftest import MESSAGE_ID
 from tests.unit.mail.postfix import Postfix
 
@@ -23,7 +23,7 @@ LOGIN = {"smtp_user": "shop", "smtp_pass": "open sesame"}
 @pytest.fixture
 def send_over(postfix, settings_for, monkeypatch):
     """Send a mail over one of Postfix's services."""
-    monkeypatch.setattr("callboard.mail.connection._local_hostname", lambda _: "worker.shop.test")
+    monkeypatch.setattr("callboard.mail.smtp.connection._local_hostname", lambda _: "worker.shop.test")
 
     def send_over(service, *, to="ann@x.test", attachments=(), **changed):
         settings = settings_for(postfix.ports[service], smtp_timeout_s=60, **changed)

@@ -11,7 +11,7 @@ from aiosmtpd.smtp import SMTP, AuthResult
 
 from callboard.dev.mail_server import MailServer
 from callboard.errors import Postponed
-from callboard.mail.smtp import SmtpTransport
+from callboard.mail.smtp.transport import SmtpTransport
 from tests.unit.mail.certificates import write_certificate
 from tests.unit.mail.scripted_server import HANG_UP, ScriptedServer
 

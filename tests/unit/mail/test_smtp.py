@@ -12,7 +12,7 @@ import pytest
 from callboard.dev.mail_server import MailPlan, MailServer
 from callboard.errors import PermanentError, Postponed, TemporaryError
 from callboard.mail import MailOutcomeUnknown, MailPostponed, MailRefused, build_email
-from callboard.mail.smtp import SmtpTransport
+from callboard.mail.smtp.transport import SmtpTransport
 from tests.unit.mail.conftest import MESSAGE_ID
 from tests.unit.mail.scripted_server import HANG_UP, SILENCE, ScriptedServer
 
@@ -170,7 +170,7 @@ def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_ends(send, cap
                 send(server)
         send(server)
         send(server)
-    lines = [record.getMessage() for record in caplog.records if record.name == "callboard.mail.health"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "callboard.mail.smtp.health"]
     assert lines == ["mail server became unreachable", "mail server became reachable"]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from callboard.errors import Postponed
 from callboard.mail import Attachment, build_email, transport_for
-from callboard.mail.smtp import SmtpTransport
+from callboard.mail.smtp.transport import SmtpTransport
 from callboard.mail.transports import ConsoleTransport, FileTransport
 from tests.unit.mail.conftest import MESSAGE_ID
 

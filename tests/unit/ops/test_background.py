@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from callboard.errors import ConfigurationError, Conflict
-from callboard.ops import background
+from callboard.processes.background import worker as background
 
 
 @pytest.fixture(autouse=True)

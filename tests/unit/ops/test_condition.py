@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from callboard.ops.condition import DatabaseFigures, Level, assess, level_of
-from callboard.ops.overview import Pause
-from callboard.ops.queues import QueueView
+from callboard.ops.health.status import DatabaseFigures, Level, assess, level_of
+from callboard.ops.queues.figures import Pause
+from callboard.ops.queues.listing import QueueView
 from callboard.ops.workers import WorkerView
 
 NOW = datetime(2026, 11, 24, 3, tzinfo=UTC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from callboard.ops.connections import ConnectionBudget
+from callboard.ops.health.connections import ConnectionBudget
 
 BUDGET = ConnectionBudget(max_connections=100, reserved=3, others=9, worker_processes=6, pool_size=10)
 

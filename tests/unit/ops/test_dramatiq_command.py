@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import threading
 
-from callboard.ops import dramatiq_command
+from callboard.processes import dramatiq_command
 
 
 def test_what_a_process_said_last_is_read_although_the_end_has_come(tmp_path):

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from callboard.ops import exposition
+from callboard.processes import exposition
 from tests.conftest import wait_until
 
 

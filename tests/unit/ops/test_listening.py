@@ -10,7 +10,7 @@ import socket
 import pytest
 
 from callboard.errors import AddressRefused, PortTaken
-from callboard.ops.listening import Address, open_listeners
+from callboard.processes.listening import Address, open_listeners
 
 
 def address(host, port=0):
@@ -103,13 +103,13 @@ def test_every_other_refusal_has_its_own_sentence(monkeypatch, number, said):
     def refuse(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("callboard.ops.listening._open", refuse)
+    monkeypatch.setattr("callboard.processes.listening._open", refuse)
     with pytest.raises(AddressRefused, match=said):
         open_listeners(address("127.0.0.1", 80))
 
 
 def test_a_machine_without_ipv6_listens_on_the_rest_of_a_name(monkeypatch):
-    from callboard.ops import listening
+    from callboard.processes import listening
 
     really = listening._open
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from callboard.ops import log_files
+from callboard.processes.background import log_files
 
 
 def line(second, text):

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from callboard.ops.process_reports import read_reports, rss_bytes
+from callboard.processes.reports import read_reports, rss_bytes
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 
-from callboard.ops.processes import EXIT_HOPELESS, Child, Supervisor, worker_command
+from callboard.processes.supervisor import EXIT_HOPELESS, Child, Supervisor, worker_command
 from tests.conftest import wait_until
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -151,7 +151,7 @@ def test_a_workers_command_is_dramatiqs_own():
     command = worker_command(threads=4, shutdown_s=30, queues=["emails"], modules=["their_actors"])
     assert command[1:] == [
         "-m",
-        "callboard.ops.dramatiq_command",
+        "callboard.processes.dramatiq_command",
         "actors",
         "their_actors",
         "--processes",

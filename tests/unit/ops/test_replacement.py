@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from callboard.errors import InvalidRequest
-from callboard.ops.process_reports import ProcessReport
-from callboard.ops.replacement import LOOK_GAP_MAX_S, Limits, Mending, Watch, are_done
-from callboard.ops.worker_supervision import Errand, work_order
+from callboard.processes.replacement import LOOK_GAP_MAX_S, Limits, Mending, Watch, are_done
+from callboard.processes.reports import ProcessReport
+from callboard.processes.worker_supervisor import Errand, work_order
 
 STOP_TIMEOUT_S = 70
 MB = 1024 * 1024

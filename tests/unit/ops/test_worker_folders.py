@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from callboard.errors import ConfigurationError
-from callboard.ops import worker_folders
-from callboard.ops.process_reports import read_reports
-from callboard.ops.worker_folders import forget_dead, lives_in, living, make_folder
+from callboard.processes import folders as worker_folders
+from callboard.processes.folders import forget_dead, lives_in, living, make_folder
+from callboard.processes.reports import read_reports
 from tests.conftest import wait_until
 
 #: Joins a folder, says which, and lives until its stdin ends; with "fork" a child of its stays behind.
 RESIDENT = """
 import os, sys, time
 from pathlib import Path
-from callboard.ops.worker_folders import join_folder
+from callboard.processes.folders import join_folder
 place = join_folder(Path(sys.argv[1]) if sys.argv[1] else None)
 if "fork" in sys.argv and os.fork() == 0:
     time.sleep(60)
@@ -189,6 +189,6 @@ def test_a_lock_that_is_looked_at_can_be_had_a_moment_later(tmp_path):
 
 
 def _had_elsewhere(file):
-    code = "from pathlib import Path; from callboard.ops.worker_folders import hold; print(hold(Path(sys.argv[1])))"
+    code = "from pathlib import Path; from callboard.processes.folders import hold; print(hold(Path(sys.argv[1])))"
     code = f"import sys; {code}"
     return subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, check=True).stdout == b"True\n"

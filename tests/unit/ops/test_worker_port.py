@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from callboard.ops import worker_port
-from callboard.ops.listening import Address, open_listeners
-from callboard.ops.worker_port import Answer, Page, WorkerPort, json_answer
+from callboard.processes import port as worker_port
+from callboard.processes.listening import Address, open_listeners
+from callboard.processes.port import Answer, Page, WorkerPort, json_answer
 from tests.conftest import wait_until
 
 

@@ -7,7 +7,8 @@ from uuid import uuid4
 import pytest
 
 import callboard.reports
-from callboard.reports import InvalidReport, find_report, finish_report, register, request_report
+from callboard.reports import InvalidReport, find_report, finish_report, request_report
+from callboard.reports.kinds import register
 
 DAY = {"from": "2026-11-22", "to": "2026-11-22"}
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callboard.reports import InvalidReport, render
-from callboard.reports.figures import Money, read_money
-from callboard.reports.kinds import check_formats, check_parameters, report_kind
-from callboard.reports.plain_text import breakable, clean
-from callboard.reports.register import mask_customer, register_table
+from callboard.reports.formats.figures import Money, read_money
+from callboard.reports.formats.plain_text import breakable, clean
+from callboard.reports.kinds.catalogue import check_formats, check_parameters, report_kind
+from callboard.reports.kinds.register import mask_customer, register_table
 from tests.unit.reports.samples import payment, receipt, register
 
 NOW = datetime(2026, 11, 23, 1, 30, tzinfo=UTC)

@@ -15,7 +15,8 @@ import pytest
 from pypdf import PdfReader
 
 from callboard.errors import PermanentError, TemporaryError
-from callboard.reports import InvalidReport, ReportTooSlow, TypesetterLost, TypesettingFailed, pdf, render, rendering
+from callboard.reports import InvalidReport, ReportTooSlow, TypesetterLost, TypesettingFailed, render
+from callboard.reports.formats import pdf, rendering
 from tests.conftest import wait_until
 from tests.unit.reports.samples import HOSTILE, payment, receipt, register
 
@@ -203,7 +204,7 @@ def test_the_process_sees_no_secret(template, monkeypatch):
 def test_the_process_ends_when_its_worker_is_killed(tmp_path):
     program = (
         "import time; from datetime import UTC, datetime; from callboard.reports import pdf\n"
-        "from callboard.reports.rendering import render\n"
+        "from callboard.reports.formats.rendering import render\n"
         "with pdf._processes.lend(5) as process:\n"
         "    print(process.pid, flush=True); time.sleep(60)\n"
     )

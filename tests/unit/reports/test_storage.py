@@ -22,9 +22,9 @@ from callboard.reports import (
     fetch,
     probe,
     remove_files,
-    storage,
     store,
 )
+from callboard.reports.storage import files as storage
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from callboard.reports import (
     fetch,
     probe,
     remove_files,
-    storage,
     store,
 )
+from callboard.reports.storage import files as storage
 from tests.dripping import Dripping
 from tests.unit.payments.stranger import HTML, Stranger
 from tests.unit.reports.test_storage import s3  # noqa: F401 - a fixture
@@ -100,7 +100,7 @@ def counted(outcome):
 
 
 def test_a_storage_that_is_to_be_looked_at_is_one_line_until_it_answers_again(stranger, url, caplog):
-    caplog.set_level("INFO", "callboard.reports.storage_answers")
+    caplog.set_level("INFO", "callboard.reports.storage.answers")
     shown = {tuple(sample.labels.values()) for metric in STORAGE.collect() for sample in metric.samples}
     assert {(operation, outcome) for operation in STORAGE_OPERATIONS for outcome in STORAGE_OUTCOMES} <= shown
     before = counted("misconfigured")

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from callboard.web.guard import DEPTH_MAX, _is_too_deep
+from callboard.web.requests.guard import DEPTH_MAX, _is_too_deep
 
 BODY_MAX = 256 * 1024
 

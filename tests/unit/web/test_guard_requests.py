@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from callboard.web.guard import Guard
+from callboard.web.requests.guard import Guard
 
 
 def serve(received, **changes):

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from callboard.app import POOL_SIZE
-from callboard.web.connections import CONNECTIONS_MAX
-from callboard.web.lanes import LIMITS, Busy, Gate, Limit
+from callboard.web.limits.connections import CONNECTIONS_MAX
+from callboard.web.limits.lanes import LIMITS, Busy, Gate, Limit
 
 
 async def _settle():

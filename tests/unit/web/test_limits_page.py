@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from callboard.web.connections import CONNECTIONS_MAX, HEADERS_TIMEOUT_S, READ_TIMEOUT_S
-from callboard.web.guard import BODY_TIMEOUT_S
-from callboard.web.lanes import LIMITS, WAIT_MAX_S
-from callboard.web.refusals import REASONS, WEBHOOK_OUTCOMES
+from callboard.web.limits.connections import CONNECTIONS_MAX, HEADERS_TIMEOUT_S, READ_TIMEOUT_S
+from callboard.web.limits.lanes import LIMITS, WAIT_MAX_S
+from callboard.web.requests.guard import BODY_TIMEOUT_S
+from callboard.web.requests.refusals import REASONS, WEBHOOK_OUTCOMES
 from tests.unit.pages import rows_of, text_of
 
 

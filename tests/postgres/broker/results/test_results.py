@@ -11,8 +11,8 @@ import pytest
 from dramatiq.results import ResultFailure, ResultMissing, ResultTimeout
 
 from callboard.broker import PostgresBroker, PostgresResults, current_delivery
-from callboard.broker.expiry import Expiry
-from callboard.broker.results import RESULT_BYTES_MAX
+from callboard.broker.backends.results import RESULT_BYTES_MAX
+from callboard.broker.liveness.expiry import Expiry
 from callboard.db import Pool, sql
 from callboard.errors import ConfigurationError, InvalidMessage, PermanentError, SchemaOutdated
 from tests.conftest import wait_until

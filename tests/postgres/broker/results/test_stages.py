@@ -6,7 +6,8 @@ import dramatiq
 import pytest
 from dramatiq.results import ResultFailure
 
-from callboard.broker import completion, set_result, transaction
+from callboard.broker import completion, set_result
+from callboard.broker import completions as transaction
 from callboard.errors import DatabaseUnavailable
 from tests.conftest import wait_until
 

@@ -1,0 +1,1 @@
+"""Dramatiq's results and rate limits, on Postgres."""

@@ -1,0 +1,1 @@
+"""Taking messages from the database: when, which, and how many."""

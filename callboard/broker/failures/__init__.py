@@ -1,0 +1,1 @@
+"""How the failure of an attempt is kept, and what failures of one cause share."""

@@ -1,0 +1,1 @@
+"""Being alive, and noticing who is not."""

@@ -1,0 +1,1 @@
+"""A message in a thread's hands: from the queue between intake and threads to Dramatiq's ack."""

@@ -1,0 +1,1 @@
+"""Periodic messages: declared beside their actor, sent by one worker of all."""

@@ -1,0 +1,1 @@
+"""What a typed line means before it is a command of ours: old habits, mistakes, a base install."""

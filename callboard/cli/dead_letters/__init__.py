@@ -1,0 +1,1 @@
+"""callboard dead, and the old names of its commands."""

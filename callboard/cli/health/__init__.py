@@ -1,0 +1,1 @@
+"""callboard status, health and doctor."""

@@ -1,0 +1,1 @@
+"""callboard work, api, and the background worker."""

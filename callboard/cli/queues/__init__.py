@@ -1,0 +1,1 @@
+"""callboard queues, size and stats."""

@@ -1,0 +1,1 @@
+"""Connections: where they go, how they are opened, bounded, shared and lent."""

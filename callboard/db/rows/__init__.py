@@ -1,0 +1,1 @@
+"""What rows may hold, and what to do about those that hold something else."""

@@ -1,0 +1,1 @@
+"""What mail servers answer, and what that means for a mail."""

@@ -1,0 +1,1 @@
+"""What failed for good: finding, retrying, discarding it."""

@@ -1,0 +1,1 @@
+"""Messages wherever they are: finding them, their story, why one does not run, cancelling."""

@@ -1,0 +1,1 @@
+"""How the queues stand and move, and holding them."""

@@ -1,0 +1,1 @@
+"""The background worker of a folder: callboard work, detached, and its logs."""

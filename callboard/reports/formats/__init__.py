@@ -1,0 +1,1 @@
+"""From data to a file's bytes: PDF, CSV, XLSX, HTML."""

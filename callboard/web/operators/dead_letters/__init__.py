@@ -1,0 +1,1 @@
+"""/api/v1/dead: what failed for good."""

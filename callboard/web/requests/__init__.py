@@ -1,0 +1,1 @@
+"""What surrounds every request: who asks, what is refused, how errors look."""
