@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from callboard.version import VERSION
+
 if TYPE_CHECKING:
     from callboard.broker import completion, schedule, send_in, send_many, set_result
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = ["completion", "schedule", "send_in", "send_many", "set_result"]
 
 

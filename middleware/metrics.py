@@ -90,8 +90,8 @@ class Metrics(Middleware):
         queues: set[str] = set()
         while not stopped.wait(SAMPLE_INTERVAL_S):
             running: Counter[str] = Counter()
-            for side in broker.workers:
-                running.update(side.running())
+            for runtime in broker.workers:
+                running.update(runtime.running())
             queues |= set(running)
             for queue in queues:
                 self._child(broker, "IN_PROGRESS", queue).set(running.get(queue, 0))

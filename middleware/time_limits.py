@@ -24,7 +24,7 @@ from callboard.log import get_logger
 from .boot_hooks import ends_process
 
 if TYPE_CHECKING:
-    from callboard.broker.worker.runtime import WorkerSide
+    from callboard.broker.worker.runtime import WorkerRuntime
 
 log = get_logger(__name__)
 
@@ -85,19 +85,19 @@ class TimeLimits(TimeLimit):
 
     def _watch(self, broker: Any, worker: Any, stopped: threading.Event) -> None:
         while not stopped.wait(self._interval_s):
-            side = broker.worker_of(worker)
-            if side is None:
+            runtime = broker.worker_of(worker)
+            if runtime is None:
                 continue
             try:
-                self._look(broker, side)
+                self._look(broker, runtime)
             except Exception:
                 # Without this thread no limit would hold, and nobody would know.
                 log.exception("time limits were not looked at; tried again")
 
-    def _look(self, broker: Any, side: WorkerSide) -> None:
+    def _look(self, broker: Any, runtime: WorkerRuntime) -> None:
         """Interrupt what is over its time limit, and give up what is far over it."""
         now = time.monotonic()
-        for delivery in side.held():
+        for delivery in runtime.leases.held():
             run_s = delivery.run_s
             if run_s is None or delivery.lease_id in self._given_up:
                 continue
@@ -109,9 +109,9 @@ class TimeLimits(TimeLimit):
             # However short the margin is: the interruption may be all it takes, once its thread has its turn.
             is_ending = now - self._late.setdefault(delivery.lease_id, now) < INTERRUPTION_TAKES_S
             if run_s >= limit_s + margin_s and not is_ending:
-                self._give_up(side, delivery, run_s, limit_s)
+                self._give_up(runtime, delivery, run_s, limit_s)
         # Another worker's leases too: its watch notes them in the same sets.
-        leases = {delivery.lease_id for other in broker.workers for delivery in other.held()}
+        leases = {delivery.lease_id for other in broker.workers for delivery in other.leases.held()}
         self._late = {lease: since for lease, since in self._late.items() if lease in leases}
         self._interrupted &= leases
         self._given_up &= leases
@@ -121,13 +121,13 @@ class TimeLimits(TimeLimit):
             self._interrupted.add(delivery.lease_id)
             log.warning("time limit exceeded", **_names(delivery), time_limit_s=limit_s)
 
-    def _give_up(self, side: WorkerSide, delivery: Delivery, run_s: float, limit_s: float) -> None:
+    def _give_up(self, runtime: WorkerRuntime, delivery: Delivery, run_s: float, limit_s: float) -> None:
         self._given_up.add(delivery.lease_id)
         note = (
             f"It ran for {run_s:.0f} s, its time limit is {limit_s:g} s, and nothing could interrupt it; its process "
             "was replaced. Give sockets and other blocking calls timeouts of their own."
         )
-        is_replaced = side.give_up(delivery, note)
+        is_replaced = runtime.give_up(delivery, note)
         log.error(
             "message runs far beyond its time limit",
             **_names(delivery),

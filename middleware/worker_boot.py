@@ -113,22 +113,22 @@ class WorkerBoot(Middleware):
 def worker_report(broker: Broker, worker: Worker, *, is_ending: bool) -> dict[str, Any]:
     """Return what a worker process says about itself: for probes, and for the supervisor that may replace it."""
     master = multiprocessing.parent_process()
-    side = _side_of(broker, worker)
+    runtime = _runtime_of(broker, worker)
     # Before the others: whatever they say is true at this moment or later.
     report: dict[str, Any] = {"reported_clock": time.monotonic()}
     report["master_pid"] = os.getppid() if master is None else master.pid
-    if side is not None:
-        report["jobs_ended"] = side.jobs_ended
-        report["is_retiring"] = side.stopping.is_retiring
-        report["is_stuck"] = side.stopping.is_stuck
-        report["retire_signal"] = side.stopping.retire_signal
-        report["done_since_clock"] = side.intake.errand.done_since_clock
+    if runtime is not None:
+        report["jobs_ended"] = runtime.leases.messages_ended
+        report["is_retiring"] = runtime.shutdown.is_retiring
+        report["is_stuck"] = runtime.shutdown.is_stuck
+        report["retire_signal"] = runtime.shutdown.retire_signal
+        report["done_since_clock"] = runtime.intake.one_shot.done_since_clock
     # While it ends, its threads end one by one, as they should, and it is no reason to call the others unready.
     health = {"dead": None, "unready": None} if is_ending else worker_health(broker, worker)
     return {**report, **health, "is_ending": is_ending}
 
 
-def _side_of(broker: Any, worker: Worker) -> Any:
+def _runtime_of(broker: Any, worker: Worker) -> Any:
     """Return what our broker runs for a Worker; None before its start and on brokers of another kind."""
     return broker.worker_of(worker) if hasattr(broker, "worker_of") else None
 
@@ -149,13 +149,13 @@ def _join_folder() -> None:
 
 def worker_health(broker: Broker, worker: Worker) -> dict[str, str | None]:
     """Return what keeps this process from living (then it should be replaced) and from being ready, or None each."""
-    side = _side_of(broker, worker)
-    if side is None:
+    runtime = _runtime_of(broker, worker)
+    if runtime is None:
         return {"dead": None, "unready": "the worker is starting"}
-    dead = side.stalled()
+    dead = runtime.stalled()
     missing = worker.worker_threads - sum(thread.is_alive() for thread in worker.workers)
     if missing:
         # An exception that Dramatiq throws into a thread can end it outside of any message.
         dead = dead or f"{missing} of {worker.worker_threads} worker threads have ended"
-    away = None if side.liveness.may_claim else "the database is away"
-    return {"dead": dead, "unready": dead or away or side.failing()}
+    away = None if runtime.heartbeat.may_claim else "the database is away"
+    return {"dead": dead, "unready": dead or away or runtime.failing()}

@@ -21,28 +21,30 @@ from dramatiq.middleware import Middleware, MiddlewareError, SkipMessage
 from dramatiq.results import Results
 
 from callboard.broker.backends.results import PostgresResults
-from callboard.broker.context import running_delivery, set_current_delivery
+from callboard.broker.context import set_current_delivery
 from callboard.broker.defaults import default_middleware, refuse_stock_options
-from callboard.broker.ending.verdict import DeadReason, Decision, Outcome
+from callboard.broker.ending.verdict import Decision
 from callboard.broker.hooks import HookedBroker
 from callboard.broker.options import BrokerOptions, wrong_span
 from callboard.broker.running.async_actors import check_event_loop
-from callboard.broker.running.consumer import PostgresConsumer
+from callboard.broker.running.consumer import PostgresConsumer, finish
+from callboard.broker.running.current import running_delivery
 from callboard.broker.running.delivery import Delivery
 from callboard.broker.running.interruptible_actor import make_interruptible
 from callboard.broker.schedules.declaration import check_schedules
 from callboard.broker.sending.row import OutgoingRow
 from callboard.broker.sending.sender import Batch, Sender, as_stored, store_in, with_messages
 from callboard.broker.standalone_consumer import StandaloneConsumer
-from callboard.broker.worker.workers import Sides
+from callboard.broker.worker.workers import Workers
 from callboard.db import Pool, sql
 from callboard.db import schema as db_schema
 from callboard.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable, InvalidMessage
+from callboard.terms import Outcome
 
 if TYPE_CHECKING:
     from dramatiq.worker import Worker
 
-    from callboard.broker.worker.runtime import WorkerSide
+    from callboard.broker.worker.runtime import WorkerRuntime
 
 
 class PostgresBroker(HookedBroker):
@@ -72,7 +74,7 @@ class PostgresBroker(HookedBroker):
             middleware.append(Results(backend=PostgresResults()))
         super().__init__(pool=pool, middleware=middleware)
         self._options = options or BrokerOptions()
-        self._sides = Sides(self)
+        self._workers = Workers(self, lambda: self.options)
         self._consumers: weakref.WeakSet[StandaloneConsumer] = weakref.WeakSet()
         self._sender = Sender(self.pool, is_prepared=lambda: self.options.listens)
         # The stock class ignores these names, so a service's own tools may show them.
@@ -84,18 +86,18 @@ class PostgresBroker(HookedBroker):
         return self._options() if callable(self._options) else self._options
 
     @property
-    def worker(self) -> WorkerSide | None:
-        """The consuming side, in a worker process; with several Workers that of the newest."""
+    def worker(self) -> WorkerRuntime | None:
+        """The broker's part of a Worker, in a worker process; with several Workers that of the newest."""
         return self.workers[-1] if self.workers else None
 
     @property
-    def workers(self) -> tuple[WorkerSide, ...]:
-        """The consuming sides of all Workers that run on this broker in this process."""
-        return self._sides.all
+    def workers(self) -> tuple[WorkerRuntime, ...]:
+        """The broker's part of each Worker that run on this broker in this process."""
+        return self._workers.all
 
-    def worker_of(self, worker: Worker) -> WorkerSide | None:
-        """Return the consuming side of one Worker, while it runs."""
-        return self._sides.of(worker)
+    def worker_of(self, worker: Worker) -> WorkerRuntime | None:
+        """Return the broker's part of one Worker, while it runs."""
+        return self._workers.of(worker)
 
     # Sending
 
@@ -105,8 +107,8 @@ class PostgresBroker(HookedBroker):
             self.emit_before("declare_queue", queue_name)
             self.queues[queue_name] = True
             self.emit_after("declare_queue", queue_name)
-            for side in self.workers:
-                side.add_queue(queue_name)
+            for runtime in self.workers:
+                runtime.add_queue(queue_name)
 
     def declare_actor(self, actor: Actor[Any, Any]) -> None:
         """Declare an actor. Raises: ConfigurationError for options that cannot be meant."""
@@ -212,8 +214,8 @@ class PostgresBroker(HookedBroker):
     ) -> PostgresConsumer | StandaloneConsumer:
         """Return a consumer: for Dramatiq's Worker one that waits, as the intake claims; else one that claims."""
         if type(threading.current_thread()).__module__ == "dramatiq.worker":
-            return PostgresConsumer(self, queue_name, timeout)
-        consumer = StandaloneConsumer(self, queue_name, prefetch, timeout)
+            return PostgresConsumer(queue_name, timeout, self._workers.closed.wait)
+        consumer = StandaloneConsumer(self, queue_name, prefetch, timeout, listens=self.options.listens)
         self._consumers.add(consumer)
         return consumer
 
@@ -222,16 +224,16 @@ class PostgresBroker(HookedBroker):
         if signal == "process_message" and isinstance(args[0], Delivery):
             self._start(args[0])
         elif signal == "worker_boot":
-            self._sides.prepare(args[0])
-        elif signal == "worker_shutdown" and (side := self.worker_of(args[0])):
-            side.stop_claiming()
+            self._workers.prepare(args[0])
+        elif signal == "worker_shutdown" and (runtime := self.worker_of(args[0])):
+            runtime.stop_claiming()
         super().emit_before(signal, *args, **kwargs)
         if signal == "worker_boot":
             check_schedules(self)
-            self._sides.check_event_loop()
-        if signal == "worker_shutdown" and (side := self.worker_of(args[0])):
+            self._workers.check_event_loop()
+        if signal == "worker_shutdown" and (runtime := self.worker_of(args[0])):
             # After the hooks, so that actors which asked to hear of a shutdown use the grace.
-            side.stopping.drain()
+            runtime.shutdown.drain()
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         delivery = args[0] if args and isinstance(args[0], Delivery) else None
@@ -245,53 +247,25 @@ class PostgresBroker(HookedBroker):
             super().emit_after(signal, *args, **kwargs)
         finally:
             if delivery is not None and signal == "nack":
-                self.finish(delivery)
+                finish(delivery)
         if signal == "worker_boot":
-            self._sides.start(args[0])
+            self._workers.start(args[0])
         elif signal == "worker_shutdown":
-            self._sides.close(args[0])
+            self._workers.close(args[0])
 
     def _start(self, delivery: Delivery) -> None:
         if not delivery.start():
-            self.release(delivery)
+            if delivery.holder is not None:
+                delivery.holder.release(delivery)
             raise SkipMessage("its lease was handed back")
         delivery.broker = self
         set_current_delivery(delivery)
 
-    def finish(self, message: Any) -> None:
-        """Give the verdict of a message that this thread ran."""
-        set_current_delivery(None)
-        if not isinstance(message, Delivery):
-            return
-        verdict = None if message.is_ended else message.verdict()
-        message.is_ended = True
-        if message.side is not None:
-            message.side.finish(message, verdict)
-
-    def release(self, delivery: Delivery) -> None:
-        """Hand back a message that has not started."""
-        if delivery.give_up_unstarted() and delivery.side is not None:
-            delivery.decision = Decision(Outcome.RELEASED)
-            delivery.side.finish(delivery, delivery.verdict())
-
-    def reject(self, delivery: Delivery, reason: DeadReason, error: Exception) -> None:
-        """Make a message that nobody can run a dead letter."""
-        delivery.stuff_exception(error)
-        delivery.decision = Decision(Outcome.DEAD, reason=reason)
-        self.finish(delivery)
-
-    def wait_for_close(self, timeout_s: float) -> None:
-        self._sides.closed.wait(timeout_s)
-
-    def end_waits(self) -> None:
-        """Wake the consumers' threads; those that are about to end do."""
-        self._sides.wake_consumers()
-
     def close(self) -> None:
-        """End the workers' sides and the consumers, ring what is owed, and close the connections."""
+        """End the workers and the consumers, ring what is owed, and close the connections."""
         for consumer in list(self._consumers):
             consumer.close()
-        self._sides.close_all()
+        self._workers.close_all()
         self._sender.doorbell.flush()
         self.pool.close()
 

@@ -14,46 +14,30 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakSet
 
 from callboard.errors import CallboardError
 
-if TYPE_CHECKING:
-    from callboard.broker.running.delivery import Delivery
-
 #: Never set: nobody knows what this context belongs to. None: it belongs to no message.
-_running: ContextVar[Delivery | None] = ContextVar("callboard_running_message")
-_UNKNOWN: Any = object()
+_running: ContextVar[Any] = ContextVar("callboard_running_message")
+UNKNOWN: Any = object()
 #: Where a process that runs a worker tells the children that multiprocessing starts which one it is.
 WORKER_PID_VARIABLE = "CALLBOARD_WORKER_PID"
 
 
-def running_delivery() -> Delivery | None:
-    """Return the message this context belongs to, or None: also of one that has ended meanwhile."""
-    return _running.get(None)
+def running(otherwise: Any = None) -> Any:
+    """Return the delivery this context belongs to, or the argument where nobody knows."""
+    return _running.get(otherwise)
 
 
-def current_delivery() -> Delivery | None:
-    """Return the message that the calling code runs for, or None outside of a worker.
-
-    Tasks and asyncio.to_thread() of an async actor belong to its message too, also after it has ended.
-    Raises: CallboardError in a worker process, in a thread of which nobody knows what it runs for.
-    """
-    delivery: Delivery | None = _running.get(_UNKNOWN)
-    if delivery is _UNKNOWN or _process.is_fork:
-        refuse_without_message("current_delivery()")
-        return None
-    return delivery
-
-
-def set_current_delivery(delivery: Delivery | None) -> None:
+def set_current_delivery(delivery: object | None) -> None:
     """Note what this thread runs from now on; called by the broker only."""
     _running.set(delivery)
 
 
 @contextmanager
-def standing_in(delivery: Delivery) -> Iterator[None]:
+def standing_in(delivery: object) -> Iterator[None]:
     """Let this one stand for the running message, for what hooks send and store in the block."""
     token = _running.set(delivery)
     try:
@@ -66,30 +50,30 @@ class _Process:
     """What this process is: one that runs workers, did so, is the child of such a one, or none of it."""
 
     def __init__(self) -> None:
-        self._sides: set[object] = set()
+        self._workers: set[object] = set()
         self._is_dramatiqs = False
         self._is_fork = False
         self._earlier: WeakSet[threading.Thread] = WeakSet()
         #: Threads that an actor may have left behind when the last worker ended.
         self._left: WeakSet[threading.Thread] = WeakSet()
 
-    def note_start(self, side: object, *, is_dramatiqs: bool) -> None:
-        if not self._sides:
+    def note_start(self, worker: object, *, is_dramatiqs: bool) -> None:
+        if not self._workers:
             self._earlier = WeakSet(threading.enumerate())
             os.environ[WORKER_PID_VARIABLE] = str(os.getpid())
-        self._sides.add(side)
+        self._workers.add(worker)
         self._is_dramatiqs = self._is_dramatiqs or is_dramatiqs
         self._is_fork = False
 
-    def note_end(self, side: object) -> None:
-        self._sides.discard(side)
-        if not self._sides:
+    def note_end(self, worker: object) -> None:
+        self._workers.discard(worker)
+        if not self._workers:
             self._left.update({*threading.enumerate()} - {*self._earlier} - {threading.current_thread()})
             os.environ.pop(WORKER_PID_VARIABLE, None)
 
     def note_fork(self) -> None:
-        self._is_fork = self._is_fork or bool(self._sides)
-        self._sides.clear()
+        self._is_fork = self._is_fork or bool(self._workers)
+        self._workers.clear()
 
     @property
     def is_fork(self) -> bool:
@@ -108,13 +92,18 @@ class _Process:
         if self._is_dramatiqs:
             return True
         # No actor starts a program's main thread, and what it runs on an event loop there brings its context along.
-        return thread in self._left or (bool(self._sides) and thread is not threading.main_thread())
+        return thread in self._left or (bool(self._workers) and thread is not threading.main_thread())
 
 
 _process = _Process()
 os.register_at_fork(after_in_child=_process.note_fork)
 note_worker_start = _process.note_start
 note_worker_end = _process.note_end
+
+
+def is_fork() -> bool:
+    """Tell whether this process is the fork of one that runs workers."""
+    return _process.is_fork
 
 
 def refuse_without_message(call: str) -> None:

@@ -7,21 +7,24 @@ from typing import Any, TypeVar
 
 import dramatiq_pg
 from dramatiq import Message
-from dramatiq.middleware import GroupCallbacks, Middleware, MiddlewareError, Pipelines
+from dramatiq.middleware import Callbacks, GroupCallbacks, Middleware, MiddlewareError, Pipelines, Retries
+from dramatiq.results import Results
 
-from callboard.broker.backends.database import Attachment
-from callboard.broker.ending.verdict import Outcome, Verdict
+from callboard.broker.backends.database import BackendDatabase
+from callboard.broker.ending.verdict import Verdict
 from callboard.broker.failures.causes import count_as_ours
 from callboard.broker.running.async_actors import with_shared_loop
 from callboard.broker.running.delivery import Delivery
-from callboard.broker.stages import is_stage
 from callboard.db import Pool
 from callboard.log import get_logger
+from callboard.terms import Outcome
 
 log = get_logger(__name__)
 
 _Hook = TypeVar("_Hook", bound=Callable[..., None])
 
+#: Middleware whose hooks decide about a message, or send and store what follows from its end.
+STAGES = (Pipelines, Callbacks, GroupCallbacks, Results, Retries)
 #: Signals whose hooks decide about a message and send what follows from its end.
 ENDING_SIGNALS = ("process_message", "skip_message", "nack")
 #: Hooks that look at nothing but their message's options: of a message without any, a call is 2 us for nothing.
@@ -45,7 +48,7 @@ class HookedBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
         self._hooks.clear()
         super().add_middleware(middleware, **place)
         for backend in (getattr(middleware, "backend", None), getattr(middleware, "rate_limiter_backend", None)):
-            if isinstance(attachment := getattr(backend, "attachment", None), Attachment):
+            if isinstance(attachment := getattr(backend, "attachment", None), BackendDatabase):
                 attachment.attach(self.pool)
 
     def remove_middleware_of(self, worker: Any) -> None:
@@ -140,6 +143,11 @@ class HookedBroker(dramatiq_pg.PostgresBroker):  # type: ignore[misc]
             hooks = [with_shared_loop(hook) for hook in hooks]
             self._hooks[name] = hooks
         return hooks
+
+
+def is_stage(hook: Callable[..., None]) -> bool:
+    """Tell whether a hook must not run again, or at all, for a message that completion() has ended."""
+    return isinstance(getattr(hook, "__self__", None), STAGES)
 
 
 def for_other_brokers(hook: _Hook) -> _Hook:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
-from callboard.broker.claiming.one_shot import ErrandKind
-
+OneShotKind = Literal["once", "drain"]
 #: Options that are spans of time, ms.
 SPANS = ("retry_for", "time_limit_margin")
 
@@ -26,8 +25,8 @@ class BrokerOptions:
     listens: bool = True
     #: Queues in strict order: one gets a slot only while those before it have nothing ready. Empty: fair turns.
     queue_order: tuple[str, ...] = ()
-    #: once: run one message; drain: run what is ready; both tell by WorkerSide.intake.errand when that is done.
-    errand: ErrandKind | None = None
+    #: once: run one message; drain: run what is ready; both tell by WorkerSide.intake.one_shot when that is done.
+    errand: OneShotKind | None = None
 
 
 def is_span(value: Any) -> TypeGuard[float]:

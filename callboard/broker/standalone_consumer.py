@@ -19,15 +19,16 @@ from dramatiq.errors import DecodeError
 from callboard.broker.claiming.claimer import Claimer
 from callboard.broker.claiming.intake import CHANNEL
 from callboard.broker.ending.statements import RowLocked, write_verdicts
-from callboard.broker.ending.verdict import DeadReason, Decision, Outcome, Verdict
-from callboard.broker.liveness.heartbeat import Liveness
+from callboard.broker.ending.verdict import Decision, Verdict
+from callboard.broker.liveness.heartbeat import Heartbeat
 from callboard.broker.running.delivery import Delivery, verdict_of_no_message
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, connect, deadline, schema
 from callboard.errors import DatabaseUnavailable
 from callboard.log import get_logger
+from callboard.terms import DeadReason, Outcome
 
 if TYPE_CHECKING:
-    from callboard.broker.broker import PostgresBroker
+    from callboard.broker.hooks import HookedBroker
 
 log = get_logger(__name__)
 
@@ -45,7 +46,8 @@ class StandaloneConsumer(Consumer):
     several threads.
     """
 
-    def __init__(self, broker: PostgresBroker, queue_name: str, prefetch: int, timeout_ms: int) -> None:
+    def __init__(self, broker: HookedBroker, queue_name: str, prefetch: int, timeout_ms: int, *, listens: bool) -> None:
+        self._listens = listens
         self._broker = broker
         self._queue_name = queue_name
         self._prefetch = prefetch
@@ -55,7 +57,7 @@ class StandaloneConsumer(Consumer):
         self._held: dict[int, Delivery] = {}
         self._claimer = Claimer(self._worker_id, [queue_name], is_prepared=False, lease_ids=lambda: [*self._held])
         self._connection: Any = None
-        self._liveness: Liveness | None = None
+        self._liveness: Heartbeat | None = None
 
     def __next__(self) -> Delivery | None:
         """Return the next message. Raises: SchemaOutdated; DatabaseUnavailable when it was away all the time."""
@@ -126,10 +128,10 @@ class StandaloneConsumer(Consumer):
         self._claimer.look_at_everything()
         with deadline(self._connection, CALL_TIMEOUT_S):
             schema.check_revision(self._connection)
-            if self._broker.options.listens:
+            if self._listens:
                 self._connection.cursor().execute(f"LISTEN {CHANNEL}")
         if self._liveness is None:
-            self._liveness = Liveness(
+            self._liveness = Heartbeat(
                 lambda: self._broker.pool.url,
                 self._worker_id,
                 queues=[self._queue_name],
@@ -137,7 +139,7 @@ class StandaloneConsumer(Consumer):
                 threads=self._prefetch,
                 on_rescue=self._broker.emit_rescued,
                 on_forgotten=self._forget,
-                has_lock=self._broker.options.listens,
+                has_lock=self._listens,
             )
             self._liveness.start()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from callboard.cli.confirming import Reason, operator
+from callboard.cli.choosing.confirming import Reason, operator
 from callboard.cli.output import Form, ago, duration, note, nothing, say, show
 from callboard.plain_text import plain
 

@@ -9,14 +9,11 @@ import json
 import socket
 import struct
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 from callboard.dev.yookassa_books import FINAL, Refused, check_creation
 from callboard.dev.yookassa_faults import Fault
-
-if TYPE_CHECKING:
-    from callboard.dev.yookassa import YooKassaSandbox
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Pay {amount}</title>
@@ -39,7 +36,8 @@ BUTTONS = (
 class Handler(BaseHTTPRequestHandler):
     """One connection; the sandbox is set on a subclass of its own."""
 
-    sandbox: ClassVar[YooKassaSandbox]
+    #: The YooKassaSandbox; that module imports this one.
+    sandbox: ClassVar[Any]
     protocol_version = "HTTP/1.1"
     server_version = "Sandbox"
     # One small packet an answer, sent at once: else Nagle's algorithm adds 40 ms.

@@ -19,6 +19,9 @@ REASON_MAX = 1_000
 
 Via = Literal["cli", "api", "dashboard"]
 
+#: Ids that the audit log and sentences name one by one.
+IDS_KEPT_MAX = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class Operator:

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from callboard.db import sql
 from callboard.errors import Conflict, NotFound
 from callboard.ops import audit
-from callboard.ops.queues.figures import BEAT_OVERDUE_S
 from callboard.ops.wording import in_a_row, work_command
+from callboard.terms import BEAT_OVERDUE_S
 
 State = Literal["active", "paused", "not declared"]
 

@@ -11,6 +11,9 @@ from callboard.plain_text import plain
 #: The queues of Callboard's own actors, which every worker serves unless told otherwise.
 OWN_QUEUES = frozenset({"emails", "reports", "payments", "maintenance"})
 
+#: Ids that a sentence names one by one.
+IDS_SAID_MAX = 10
+
 
 def span(seconds: float) -> str:
     """Say a span in the largest unit that keeps it a small number: 12 s, 4 min, 3 h, 2 days."""
@@ -49,3 +52,10 @@ def work_command(queue_names: Iterable[str]) -> str:
     """Say how workers of these queues are started: those of a team's own come with the team's module."""
     modules = () if OWN_QUEUES.issuperset(queue_names) else ("their_module",)
     return command("work", *modules)
+
+
+def some_ids(ids: Iterable[str]) -> str:
+    """Name the first few of many ids."""
+    ids = list(ids)
+    more = f" and {len(ids) - IDS_SAID_MAX} more" if len(ids) > IDS_SAID_MAX else ""
+    return f"{in_a_row(ids[:IDS_SAID_MAX])}{more}"

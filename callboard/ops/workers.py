@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from callboard.db import sql
-from callboard.ops.queues.figures import BEAT_OVERDUE_S
+from callboard.terms import BEAT_OVERDUE_S
 
 #: Running messages that are listed of one process; it may hold thousands of short ones.
 JOBS_MAX = 20

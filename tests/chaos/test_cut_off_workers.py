@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from callboard.broker.liveness.heartbeat import BEAT_OVERDUE_S
+from callboard.terms import BEAT_OVERDUE_S
 from tests.chaos.stage import Stage, Worker
 from tests.conftest import wait_until
 from tests.postgres.broker.proxy import Proxy

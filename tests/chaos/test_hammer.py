@@ -15,11 +15,12 @@ import pytest
 from dramatiq import Message
 
 from callboard.broker import PostgresBroker
+from callboard.broker.claiming.claim import Claim
 from callboard.broker.claiming.claimer import SESSION_SETTINGS, Claimer
-from callboard.broker.ending.verdict import Outcome, Verdict
-from callboard.broker.ending.verdict_writer import Completions
-from callboard.broker.running.delivery import Claim
+from callboard.broker.ending.verdict import Verdict
+from callboard.broker.ending.verdict_writer import VerdictWriter
 from callboard.db import connect
+from callboard.terms import Outcome
 from tests.postgres.broker.fake_workers import Workers, opened
 
 CLAIMERS = 16
@@ -75,7 +76,7 @@ class Hammer:
         dice = random.Random(number)  # noqa: S311 - sizes of batches, not cryptography
         with opened(self.url) as db:
             worker_id = Workers(db).register()
-        completions = Completions(lambda: self.url, worker_id, self._count, is_prepared=True)
+        completions = VerdictWriter(lambda: self.url, worker_id, self._count, is_prepared=True)
         with closing(connect(self.url, autocommit=True, settings=SESSION_SETTINGS)) as connection:
             claimer = Claimer(worker_id, ["jobs"], is_prepared=True)
             while True:

@@ -19,8 +19,9 @@ from callboard.broker.claiming import claimer as claiming
 from callboard.broker.claiming.claimer import Claimer
 from callboard.broker.ending import verdict_writer as completions
 from callboard.broker.ending.statements import END_DONE
-from callboard.broker.liveness.heartbeat import BEAT_OVERDUE_S, MAX_LOST_WORKERS, RESCUE_SETTINGS
+from callboard.broker.liveness.heartbeat import MAX_LOST_WORKERS, RESCUE_SETTINGS
 from callboard.db import connect, sql
+from callboard.terms import BEAT_OVERDUE_S
 from tests.chaos.plans import Plan, explain
 from tests.postgres.broker.fake_workers import Workers, opened
 

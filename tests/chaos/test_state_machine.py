@@ -119,14 +119,22 @@ def altered_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
 
 #: Faults that the machine must find, with the files and the text that is changed. The short form has the first.
 FAULTS = {
-    "the fence is off": ("queue/end_*.sql", "AND queue.lease_id = verdict.lease_id", ""),
+    "the fence is off": ("ending/end_*.sql", "AND queue.lease_id = verdict.lease_id", ""),
     "a release counts as an attempt": ("ending/end_requeue.sql", "- (verdict.outcome = 'released')::integer", ""),
-    "a rescue counts no loss": ("liveness/rescue.sql", "lost_workers = lost_workers + 1", "lost_workers = lost_workers"),
+    "a rescue counts no loss": (
+        "liveness/rescue.sql",
+        "lost_workers = lost_workers + 1",
+        "lost_workers = lost_workers",
+    ),
     "one look is enough": ("liveness/rescue.sql", "now() - interval '2 seconds'", "now()"),
     "a rescue leaves messages behind": ("liveness/rescue.sql", "queue.state = 'running'", "queue.attempt = 1"),
-    "leases do not grow": ("queue/claim*.sql", "nextval('callboard", "9999999 - nextval('callboard"),
+    "leases do not grow": ("claiming/claim*.sql", "nextval('callboard", "9999999 - nextval('callboard"),
     "a suspect is claimed among others": ("claiming/claim.sql", "queue.lost_workers < 2", "queue.lost_workers < 3"),
-    "a worker that is gone claims": ("claiming/claim.sql", "AND EXISTS (SELECT", "AND EXISTS (SELECT 1 UNION ALL SELECT"),
+    "a worker that is gone claims": (
+        "claiming/claim.sql",
+        "AND EXISTS (SELECT",
+        "AND EXISTS (SELECT 1 UNION ALL SELECT",
+    ),
     "a pause is not seen": ("claiming/claim.sql", "AND control.is_paused", "AND NOT control.is_paused"),
     "age does not count": ("claiming/claim.sql", "ORDER BY queue.available_at, queue.seq", "ORDER BY queue.seq"),
     "a done message leaves no history": ("ending/end_done.sql", "FROM ended", "FROM ended WHERE lost_workers = 0"),

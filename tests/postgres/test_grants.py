@@ -39,26 +39,25 @@ SENDS = {
     "sending/find_places",
 }
 LOOKS = {
-    f"ops/{name}"
-    for name in (
-        "connection_figures", "count_workers", "database_figures", "doctor_facts", "doctor_unserved", "list_schedules",
-        "queue_ended_since", "queue_figures", "queue_names", "queue_pace", "queue_size", "worker_list",
-    )
+    "health/connection_figures", "health/database_figures", "health/facts", "health/unserved_queues",
+    "queues/ended_since", "queues/figures", "queues/names", "queues/pace", "queues/size",
+    "schedules/list", "workers/count", "workers/list",
 }  # fmt: skip
 #: Folders of sql/ whose every statement a role runs.
 FOLDERS = {
     "producer": set(),
     "worker": {
-        "queue", "workers", "schedules", "results", "rate_limits", "retention", "throughput", "mail", "reports",
-        "payments",
+        "sending", "claiming", "ending", "liveness", "results", "rate_limits", "retention", "throughput", "mail",
+        "reports", "payments",
     },
-    "api": {"ops", "payments"},
+    "api": {"dead_letters", "messages", "queues", "workers", "audit", "health", "payments"},
     "read": set(),
 }  # fmt: skip
+SCHEDULER = {"schedules/due", "schedules/read_clock", "schedules/register", "schedules/send"}
 STATEMENTS = {
     "producer": SENDS,
-    "worker": {"health/connection_figures"},
-    "api": SENDS | {"reports/find_report"},
+    "worker": SCHEDULER | {"health/connection_figures", "queues/count_messages", "queues/discard_queued"},
+    "api": SENDS | {"reports/find_report", "schedules/list", "schedules/pause", "schedules/run"},
     "read": LOOKS,
 }
 #: Statements of the demo and of the upgrade, which the owner of the schemas runs.

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 import actors.maintenance
-from callboard.broker.liveness.heartbeat import Liveness
+from callboard.broker.liveness.heartbeat import Heartbeat
 from callboard.db import Pool, connect, schema, sql
 from callboard.dev.temporary_postgres import temporary_server
 from callboard.errors import PermanentError
@@ -216,7 +216,7 @@ def liveness(each_database_url):
     started = []
 
     def start():
-        own = Liveness(
+        own = Heartbeat(
             lambda: each_database_url,
             str(uuid.uuid4()),
             queues=["jobs"],

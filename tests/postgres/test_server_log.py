@@ -14,12 +14,13 @@ import pytest
 from callboard import send_in
 from callboard.broker import service_broker as default
 from callboard.broker import set_default_broker
-from callboard.broker.ending.verdict import AttemptError, Outcome, Verdict
-from callboard.broker.ending.verdict_writer import Completions
+from callboard.broker.ending.verdict import AttemptError, Verdict
+from callboard.broker.ending.verdict_writer import VerdictWriter
 from callboard.broker.sending.copying import INSERT_BELOW
 from callboard.db import schema
 from callboard.dev.temporary_postgres import temporary_server
 from callboard.errors import BrokerUnavailable
+from callboard.terms import Outcome
 from tests.conftest import SYSTEM_POSTGRES, wait_until
 from tests.postgres.broker.conftest import make_broker
 from tests.postgres.broker.fake_workers import opened
@@ -156,7 +157,7 @@ FAILURE = AttemptError("SMTPError", f"no mailbox {SECRET}", f"Traceback of {SECR
 @pytest.fixture
 def completions(url):
     written = []
-    own = Completions(lambda: url, str(uuid.uuid4()), written.extend, is_prepared=True)
+    own = VerdictWriter(lambda: url, str(uuid.uuid4()), written.extend, is_prepared=True)
     own.start()
     yield lambda verdict: (own.submit(verdict), lambda: written)[1]
     own.close()

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from callboard.broker.context import running_delivery
+from callboard.broker.running.current import running_delivery
 from callboard.broker.running.delivery import Delivery
 from callboard.db import Pool, schema
 from callboard.errors import ConfigurationError
 
 
-class Attachment:
+class BackendDatabase:
     """The pool of a backend.
 
     Without url and pool the backend takes over the pool of the broker whose middleware it comes with.

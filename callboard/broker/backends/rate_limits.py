@@ -7,7 +7,7 @@ from typing import Any
 
 from dramatiq.rate_limits import RateLimiterBackend
 
-from callboard.broker.backends.database import Attachment
+from callboard.broker.backends.database import BackendDatabase
 from callboard.broker.backends.polling import look_until
 from callboard.broker.ending.effects import Arrival
 from callboard.broker.running.delivery import Delivery
@@ -24,7 +24,7 @@ class PostgresRateLimits(RateLimiterBackend):
     """
 
     def __init__(self, *, url: str | Callable[[], str] | None = None, pool: Pool | None = None) -> None:
-        self.attachment = Attachment(type(self).__name__, url, pool)
+        self.attachment = BackendDatabase(type(self).__name__, url, pool)
 
     def add(self, key: str, value: int, ttl: int) -> bool:
         """Set a key for ttl ms unless it is there; return whether it was set."""

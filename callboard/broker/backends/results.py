@@ -11,9 +11,10 @@ from dramatiq.results import Missing, ResultBackend, ResultFailure, ResultMissin
 from dramatiq.results.backend import DEFAULT_TIMEOUT
 from dramatiq.results.result import wrap_exception, wrap_result
 
-from callboard.broker.backends.database import Attachment
+from callboard.broker.backends.database import BackendDatabase
 from callboard.broker.backends.polling import look_until
-from callboard.broker.ending.effects import ResultRow, write_results
+from callboard.broker.ending.effects import ResultRow
+from callboard.broker.ending.statements import write_results
 from callboard.db import Pool, sql
 from callboard.errors import InvalidMessage
 
@@ -39,7 +40,7 @@ class PostgresResults(ResultBackend):
         **options: Any,
     ) -> None:
         super().__init__(namespace=namespace, encoder=encoder, **options)
-        self.attachment = Attachment(type(self).__name__, url, pool)
+        self.attachment = BackendDatabase(type(self).__name__, url, pool)
 
     def get_result(self, message: Any, *, block: bool = False, timeout: int | None = None) -> Any:
         """Return the result of a message. timeout is in ms, 10 s by default; a waiting call holds no connection.

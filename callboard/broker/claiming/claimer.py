@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from callboard.broker.claiming.one_by_one import claim_singly, is_of_a_row, take_back_singly
+from callboard.broker.claiming.claim import Claim
+from callboard.broker.claiming.one_by_one import claim_singly, is_of_a_row
 from callboard.broker.claiming.wariness import Wariness
+from callboard.broker.ending.burial import take_back_singly
 from callboard.broker.ending.verdict import Verdict
-from callboard.broker.liveness.heartbeat import DUTY_OVERDUE_S
-from callboard.broker.running.delivery import Claim
 from callboard.db import CALL_TIMEOUT_S, deadline, sql
 from callboard.db.connections.prepared import Prepared
 from callboard.db.rows.values import is_of_a_value, said
 from callboard.log import get_logger
+from callboard.terms import DUTY_OVERDUE_S
 
 log = get_logger(__name__)
 

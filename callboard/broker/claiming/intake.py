@@ -18,10 +18,11 @@ from typing import Any
 import psycopg2
 
 from callboard.broker.claiming.claimer import FULL_LOOK_INTERVAL_S, SESSION_SETTINGS, Claimed, Claimer
-from callboard.broker.claiming.listening import Hearing
-from callboard.broker.claiming.one_shot import LOOK_INTERVAL_S, Errand, ErrandKind
+from callboard.broker.claiming.listening import Listening
+from callboard.broker.claiming.one_shot import LOOK_INTERVAL_S, OneShot
 from callboard.broker.claiming.receiver import Receiver
 from callboard.broker.context import set_current_delivery
+from callboard.broker.options import OneShotKind
 from callboard.broker.outages.failing import Failing
 from callboard.broker.outages.outage import RECONNECT_WAIT_S, Outage
 from callboard.db import CALL_TIMEOUT_S, CONNECTION_ERRORS, RECONNECT_ERRORS, connect, deadline
@@ -66,7 +67,7 @@ class Intake:
         claim_max: int | None,
         listens: bool,
         is_strict: bool = False,
-        errand: ErrandKind | None = None,
+        errand: OneShotKind | None = None,
     ) -> None:
         self._url = url
         self._receiver = receiver
@@ -76,8 +77,8 @@ class Intake:
         self._poll_interval_s = poll_interval_s
         self._claim_max = claim_max
         self._listens = listens
-        self.hearing = Hearing(worker_id, self.wake)
-        self.errand = Errand(errand)
+        self.listening = Listening(worker_id, self.wake)
+        self.one_shot = OneShot(errand)
         self.failing = Failing("claims")
         #: Queues declared after the start, until the thread takes them up.
         self._new_queue_names: deque[str] = deque()
@@ -169,7 +170,7 @@ class Intake:
         """Claim what there is room for and return how long to sleep, s."""
         self.cycle_clock = time.monotonic()
         if not self._receiver.may_claim():
-            self.errand.note_obstacle()
+            self.one_shot.note_obstacle()
             return PERMISSION_LOOK_S
         self._hear()
         self._ensure_connection()
@@ -189,17 +190,17 @@ class Intake:
             self._reclaim_clock = time.monotonic()
         free = self._receiver.free_slots()
         if free <= 0:
-            self.errand.note_obstacle()
+            self.one_shot.note_obstacle()
             return self._poll_interval_s
-        if self.errand.is_used_up:
+        if self.one_shot.is_used_up:
             return self._look_for_the_end()
         was_idle, began_clock = self._receiver.is_idle(), time.monotonic()
-        found = self._claimer.claim(self._connection, self.errand.room(min(free, self._claim_max or CLAIM_MAX)))
+        found = self._claimer.claim(self._connection, self.one_shot.room(min(free, self._claim_max or CLAIM_MAX)))
         self._receiver.note_buried(found.buried)
         self._receiver.receive(found.claims)
         self._may_wait = self._may_wait or bool(found.claims)
         self._sees_suspects = found.has_suspects
-        self.errand.note_look(
+        self.one_shot.note_look(
             began_clock,
             claimed=len(found.claims),
             was_idle=was_idle and not found.has_suspects,
@@ -210,11 +211,11 @@ class Intake:
     def _look_for_the_end(self) -> float:
         """Wait for the end of what runs, as nothing more may be claimed."""
         is_idle = self._receiver.is_idle()
-        self.errand.note_look(time.monotonic(), claimed=0, was_idle=is_idle, found_nothing=True)
+        self.one_shot.note_look(time.monotonic(), claimed=0, was_idle=is_idle, found_nothing=True)
         return LOOK_INTERVAL_S
 
     def _pause_after(self, found: Claimed) -> float:
-        if found.may_be_more and not self.errand.is_used_up:
+        if found.may_be_more and not self.one_shot.is_used_up:
             return 0.0
         poll_s = self._poll_interval_s * random.uniform(0.8, 1.0)  # noqa: S311 - jitter, not cryptography
         if found.has_suspects:
@@ -222,7 +223,7 @@ class Intake:
         if not found.was_full_look:
             # Before a long sleep the look must have been a full one.
             poll_s = min(poll_s, FULL_LOOK_INTERVAL_S)
-        if self.errand.is_set:
+        if self.one_shot.is_set:
             poll_s = min(poll_s, LOOK_INTERVAL_S)
         return poll_s if found.due_in_s is None else min(max(found.due_in_s, CONTENTION_WAIT_S), poll_s)
 
@@ -232,8 +233,8 @@ class Intake:
             return
         self._connection.poll()
         if self._connection.notifies:
-            self.hearing.note_ring()
-        elif self.hearing.is_deaf():
+            self.listening.note_ring()
+        elif self.listening.is_deaf():
             self._disconnect()
 
     def _look_for_overdue(self, pause_s: float) -> float:
@@ -255,13 +256,13 @@ class Intake:
         no neighbour along.
         """
         if self._receiver.is_idle():
-            found = None if self.errand.is_used_up else self._claimer.claim_alone(self._connection)
+            found = None if self.one_shot.is_used_up else self._claimer.claim_alone(self._connection)
             self._runs_suspect = found is not None and bool(found.claims)
             if found is not None:
                 self._receiver.note_buried(found.buried)
             if found is not None and found.claims:
                 self._receiver.receive(found.claims)
-                self.errand.note_look(time.monotonic(), claimed=1, was_idle=True, found_nothing=False)
+                self.one_shot.note_look(time.monotonic(), claimed=1, was_idle=True, found_nothing=False)
                 self._may_wait = True
                 return CONTENTION_WAIT_S
         elif self._runs_suspect or time.monotonic() - self._alone_since_clock < ALONE_PATIENCE_S:
@@ -296,9 +297,9 @@ class Intake:
         # Stock producers of dramatiq-pg ring on channels of their own, once for delayed messages under ".DQ".
         stock = [f"dramatiq.{name}.{part}" for name in queue_names for part in ("enqueue", "DQ.enqueue")]
         with deadline(self._connection, CALL_TIMEOUT_S), self._connection.cursor() as cursor:
-            for channel in (CHANNEL, self.hearing.channel, *stock):
+            for channel in (CHANNEL, self.listening.channel, *stock):
                 cursor.execute(f"LISTEN {psycopg2.extensions.quote_ident(channel, cursor)}")
-        self.hearing.begin()
+        self.listening.begin()
 
     def _sleep(self, pause_s: float) -> None:
         if pause_s <= 0 or self._stopping:
@@ -326,7 +327,7 @@ class Intake:
         # The turn outlives the connection, and others would wait for it as long as this process lives.
         self._owes_turn = self._owes_turn or self._is_alone
         self._is_alone = False
-        self.hearing.end()
+        self.listening.end()
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -21,7 +21,7 @@ SILENCE_S = 30.0
 HEARING_TIMEOUT_S = 2.0
 
 
-class Hearing:
+class Listening:
     """The state of one intake's LISTEN connection. on_deaf wakes the intake, which then asks is_deaf()."""
 
     def __init__(self, worker_id: str, on_deaf: Callable[[], None]) -> None:

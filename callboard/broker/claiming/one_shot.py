@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from callboard.broker.options import OneShotKind
 
-ErrandKind = Literal["once", "drain"]
 #: Longest pause between two looks while the end is near, s.
 LOOK_INTERVAL_S = 0.25
 
 
-class Errand:
+class OneShot:
     """What is left of it, as the intake sees it.
 
     done_since_clock is the moment from which on nothing was ready and nothing ran here; None while there is work. It
@@ -17,7 +16,7 @@ class Errand:
     idle at one moment, and so whether one could still have sent a message that another one has looked for in vain.
     """
 
-    def __init__(self, kind: ErrandKind | None) -> None:
+    def __init__(self, kind: OneShotKind | None) -> None:
         self.is_set = kind is not None
         self._claims_left = 1 if kind == "once" else None
         self.done_since_clock: float | None = None

@@ -15,7 +15,7 @@ RATE_INTERVAL_MIN_S = 0.001
 AHEAD_PER_END = 4
 
 
-class Slots:
+class Prefetch:
     """The budget of one process over all its queues.
 
     While messages run for seconds nothing is claimed that cannot start at once: it would wait here although another

@@ -1,16 +1,16 @@
-"""Who the intake claims for: the worker's side, and whoever stands in for it."""
+"""Who the intake claims for: the runtime of a worker, and whoever stands in for it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from callboard.broker.claiming.claim import Claim
 from callboard.broker.ending.verdict import Verdict
-from callboard.broker.running.delivery import Claim
 
 
 class Receiver(Protocol):
-    """Who the intake works for: the broker."""
+    """What the intake claims for: the runtime of a worker."""
 
     def may_claim(self) -> bool:
         """Return whether new messages may start now."""

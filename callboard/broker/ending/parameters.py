@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from callboard.broker.ending.verdict import ERROR_MESSAGE_MAX, Outcome, Verdict
+from callboard.broker.ending.verdict import ERROR_MESSAGE_MAX, Verdict
 from callboard.broker.sending.row import TIME_MS_MAX, pg_array
 from callboard.db.rows.row_limits import COUNT_MAX
+from callboard.terms import Outcome
 
 #: A NUL in JSON text: its escape behind an even number of backslashes.
 _UNSTORABLE = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
-from callboard.broker.ending.effects import write_effects
+from callboard.broker.ending.effects import Arrival, ResultRow
 from callboard.broker.ending.parameters import fence, parameters_of
-from callboard.broker.ending.verdict import Outcome, Verdict
+from callboard.broker.ending.verdict import Verdict
+from callboard.broker.sending.row import TIME_MS_MAX, OutgoingRow, insert_rows
 from callboard.db import sql
 from callboard.db.connections.prepared import Prepared
 from callboard.errors import TemporaryError
+from callboard.log import get_logger
+from callboard.terms import Outcome
+
+log = get_logger(__name__)
 
 _STATEMENTS = {
     Outcome.DONE: "ending/end_done",
@@ -71,3 +78,50 @@ def outcomes_of(verdicts: Sequence[Verdict], rows: Sequence[Sequence[Any]]) -> d
         for verdict in verdicts
         if verdict.lease_id in discarded
     }
+
+
+def write_effects(cursor: Any, verdicts: Sequence[Verdict]) -> None:
+    """Write what comes with these verdicts, in the caller's transaction."""
+    rows = [row for verdict in verdicts for row in verdict.followups]
+    rows += _arrive(cursor, [verdict.arrival for verdict in verdicts if verdict.arrival is not None])
+    write_results(cursor, [result for verdict in verdicts for result in verdict.results])
+    if rows:
+        insert_rows(cursor, rows)
+
+
+def write_results(cursor: Any, results: Sequence[ResultRow]) -> None:
+    """Store results; of several under one key the last one stays."""
+    kept = {result.key: result for result in results}
+    if not kept:
+        return
+    rows = [kept[key] for key in sorted(kept)]
+    cursor.execute(
+        sql("results/store"),
+        {
+            "keys": [row.key for row in rows],
+            "message_ids": [row.message_id for row in rows],
+            "values": [row.value for row in rows],
+            "ttls_ms": [min(row.ttl_ms, TIME_MS_MAX) for row in rows],
+        },
+    )
+
+
+def _arrive(cursor: Any, arrivals: Sequence[Arrival]) -> list[OutgoingRow]:
+    """Count arrivals and return the callbacks of the groups that are complete by them."""
+    rows: list[OutgoingRow] = []
+    # In the order of keys, so that two batches that count at the same barriers wait for each other in one order.
+    for key, group in groupby(sorted(arrivals, key=attrgetter("key")), key=attrgetter("key")):
+        members = list(group)
+        for arrival in members:
+            arrival.completes_group = False  # An earlier try may not have been committed.
+        last = members[-1]
+        parameters = {"key": key, "parties": len(members), "ttl_ms": min(last.ttl_ms, TIME_MS_MAX)}
+        cursor.execute(sql("rate_limits/arrive"), parameters)
+        found = cursor.fetchone()
+        if found is None:
+            log.warning("barrier of a group is gone; its callbacks are not sent", barrier=key)
+        elif found[0]:
+            last.completes_group = True
+            cursor.execute(sql("rate_limits/set_event"), {**parameters, "key": last.event_key})
+            rows += [row for row, _, _ in last.callbacks]
+    return rows

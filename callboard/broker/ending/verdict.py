@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from callboard.broker.failures.causes import TRACEBACK_MAX, Cause, cause_of, cause_of_reason, marked_traceback
 from callboard.broker.failures.texts import text_of
+from callboard.terms import DeadReason, Outcome
 
 if TYPE_CHECKING:
     from callboard.broker.ending.effects import Arrival, ResultRow
@@ -17,31 +17,6 @@ if TYPE_CHECKING:
 
 #: Longest error text kept with an attempt, characters.
 ERROR_MESSAGE_MAX = 2_000
-
-
-class Outcome(StrEnum):
-    """How an attempt ended; the label values of callboard_messages_total."""
-
-    DONE = "done"
-    RETRY = "retry"
-    DEAD = "dead"
-    POSTPONED = "postponed"
-    RELEASED = "released"
-    # An operator cancelled it while it ran.
-    DISCARDED = "discarded"
-    # Not a verdict of ours: the lease had passed to another worker.
-    LOST = "lost"
-
-
-class DeadReason(StrEnum):
-    """Why a message became a dead letter."""
-
-    MAX_RETRIES = "max_retries"
-    PERMANENT = "permanent"
-    EXPIRED = "expired"
-    LOST_WORKER = "lost_worker"
-    UNKNOWN_ACTOR = "unknown_actor"
-    INVALID = "invalid"
 
 
 @dataclass(frozen=True, slots=True)

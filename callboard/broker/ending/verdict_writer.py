@@ -12,17 +12,18 @@ from typing import Any
 
 import psycopg2
 
-from callboard.broker.claiming.one_by_one import bury
 from callboard.broker.context import set_current_delivery
+from callboard.broker.ending.burial import bury
 from callboard.broker.ending.parameters import fence, without_nul
 from callboard.broker.ending.statements import RowLocked, outcomes_of, write_verdicts
-from callboard.broker.ending.verdict import AttemptError, DeadReason, Outcome, Verdict, one_of_each_lease
+from callboard.broker.ending.verdict import AttemptError, Verdict, one_of_each_lease
 from callboard.broker.outages.failing import Failing
 from callboard.broker.outages.outage import Outage
 from callboard.db import CALL_TIMEOUT_S, RECONNECT_ERRORS, connect, deadline, sql
 from callboard.db.rows.values import is_of_a_value, said
 from callboard.errors import BrokerUnavailable
 from callboard.log import get_logger
+from callboard.terms import DeadReason, Outcome
 
 log = get_logger(__name__)
 
@@ -65,7 +66,7 @@ AWAY = (*RECONNECT_ERRORS, *UNFIT_DATABASE)
 Listener = Callable[[Sequence[tuple[Verdict, Outcome]]], None]
 
 
-class Completions:
+class VerdictWriter:
     """The verdicts of one worker process.
 
     on_written is called after each commit with every verdict and its outcome at commit, which is LOST where the

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from dramatiq.middleware import Interrupt
 
+from callboard.broker.failures.former_paths import FORMER_PATHS
 from callboard.broker.failures.texts import gist, text_of
 from callboard.errors import CallboardError
 
@@ -44,7 +45,7 @@ MEMBER = "\nThe above exception is one of the following group:\n\n"
 #: Packages that are ours although they were installed like a library.
 _own_packages = {"callboard", "actors", "middleware"}
 #: Between Dramatiq and every actor, so that it tells nothing.
-_PLUMBING = str(Path(__file__).with_name("interruptible.py"))
+_PLUMBING = str(Path(__file__).parents[1] / "running" / "interruptible_actor.py")
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 # Not sysconfig, which takes a producer milliseconds to import.
 _STANDARD_LIBRARY = f"{Path(linecache.__file__).parent}/"
@@ -83,7 +84,7 @@ def cause_of(error: BaseException) -> Cause:
     place = None
     for link, _ in _links(error):
         places = _places(_frames(link), link)
-        parts += [_class_name(link), *places]
+        parts += [_class_name(link), *map(_as_first_kept, places)]
         if isinstance(link, CallboardError) and link.kind is not None:
             parts.append(text_of(link.kind))
         place = place or (places[0] if places else None)
@@ -177,6 +178,12 @@ def _place(frame: _Frame) -> str:
     module = frame.frame.f_globals.get("__name__")
     path = _import_path(frame.code.co_filename, module if type(module) is str else "")
     return f"{path} in {frame.code.co_qualname.replace('.<locals>', '')}"
+
+
+def _as_first_kept(place: str) -> str:
+    """Return a place with the name that its file had when fingerprints were first kept."""
+    path, found, function = place.partition(" in ")
+    return f"{FORMER_PATHS.get(path, path)}{found}{function}"
 
 
 def _digest(parts: Iterable[str]) -> str:

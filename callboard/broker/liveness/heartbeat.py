@@ -18,31 +18,28 @@ from typing import Any
 
 import psycopg2
 
-from callboard import __version__
-from callboard.broker.claiming.listening import Hearing
-from callboard.broker.claiming.one_by_one import SINGLY_MAX, take_back_singly
+from callboard.broker.claiming.listening import Listening
 from callboard.broker.context import set_current_delivery
+from callboard.broker.ending.burial import SINGLY_MAX, take_back_singly
 from callboard.broker.ending.verdict import Verdict
 from callboard.broker.liveness.expiry import Expiry
 from callboard.broker.outages.failing import Failing
 from callboard.broker.outages.outage import RECONNECT_WAIT_S, Outage
 from callboard.broker.schedules.declaration import Schedule
-from callboard.broker.schedules.scheduler import TICK_MIN_S, Clock, SendListener
+from callboard.broker.schedules.scheduler import TICK_MIN_S, Scheduler, SendListener
 from callboard.db import CALL_TIMEOUT_S, RECONNECT_ERRORS, connect, deadline, schema, sql
 from callboard.db.rows.values import is_of_a_value, said
 from callboard.errors import DatabaseUnavailable, SchemaOutdated
 from callboard.log import get_logger
 from callboard.memory import resident_bytes
+from callboard.terms import BEAT_OVERDUE_S, DUTY_OVERDUE_S
+from callboard.version import VERSION
 
 log = get_logger(__name__)
 
-#: A worker whose heartbeat is older counts as frozen or cut off, s.
-BEAT_OVERDUE_S = 20
 #: Pause between two beats: the leader also looks for the dead each time, the others try to lead, s.
 LEADER_TICK_S = 1.0
 FOLLOWER_TICK_S = 1.5
-#: A duty whose worker has not beaten for so long is free for others: the lead, and running suspects alone, s.
-DUTY_OVERDUE_S = 10
 #: How often the leader looks for messages of workers whose row is gone, while it suspects nobody, s.
 RESCUE_INTERVAL_S = 3.0
 #: While somebody is suspected, the second look comes as soon as it may, s.
@@ -64,7 +61,7 @@ SESSION_SETTINGS = {"statement_timeout": "0"}
 RescueListener = Callable[[str, str, str, str], None]
 
 
-class Liveness:
+class Heartbeat:
     """One worker process's life as the database sees it.
 
     has_lock: whether a lock may be relied on; not with QUEUE_LISTEN=off, which says that sessions are shared.
@@ -90,7 +87,7 @@ class Liveness:
         on_registered: Callable[[], None] = lambda: None,
         on_cancelled: Callable[[Sequence[str]], None] = lambda _message_ids: None,
         on_buried: Callable[[Sequence[Verdict]], None] = lambda _buried: None,
-        hearing: Hearing | None = None,
+        hearing: Listening | None = None,
         schedules: Sequence[Schedule] = (),
         on_send: SendListener = lambda _moment, _message: None,
     ) -> None:
@@ -109,7 +106,7 @@ class Liveness:
         self._hearing = hearing
         self.failing = Failing("heartbeats")
         self._expiry = Expiry(self._execute)
-        self._clock = Clock(self._execute, schedules, on_send)
+        self._clock = Scheduler(self._execute, schedules, on_send)
         self._connection: Any = None
         self._connected_at = 0.0
         self._leads = False
@@ -227,7 +224,7 @@ class Liveness:
             "pid": os.getpid(),
             "queues": self._queues,
             "threads": self.threads,
-            "version": __version__,
+            "version": VERSION,
             "holds_lock": self._relies_on_lock,
         }
         for _ in range(LOCK_DRAWS):

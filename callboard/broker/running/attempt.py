@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from dramatiq.broker import MessageProxy
 
 from callboard.errors import CallboardError, LeaseLost
 
 if TYPE_CHECKING:
-    from callboard.broker.broker import PostgresBroker
     from callboard.broker.ending.effects import Arrival, ResultRow
     from callboard.broker.ending.verdict import Decision
     from callboard.broker.sending.row import OutgoingRow
-    from callboard.broker.worker.runtime import WorkerSide
+    from callboard.db import Pool
+
+
+class Owner(Protocol):
+    """The broker that runs a message, as far as a message needs to know it."""
+
+    pool: Pool
+
+
+class Holder(Protocol):
+    """Who holds the lease of a message: a worker's leases."""
+
+    worker_id: str
+    is_closed: bool
+
+    def release(self, delivery: Any) -> None:
+        """Hand it back unless it has started."""
+
+    def finish(self, delivery: Any) -> None:
+        """Take its verdict."""
 
 
 class Attempt(MessageProxy):
@@ -28,9 +46,9 @@ class Attempt(MessageProxy):
     _lock: threading.Lock
     # Most messages never change these: on the class they cost nothing.
     #: The broker that runs it; None until a thread takes it up.
-    broker: PostgresBroker | None = None
-    #: Who claimed it and writes its end; None: a consumer without a worker.
-    side: WorkerSide | None = None
+    broker: Owner | None = None
+    #: Who claimed it and owes the database its end; None: a consumer without a worker.
+    holder: Holder | None = None
     decision: Decision | None = None
     #: Written with the verdict, as followups and results are.
     arrival: Arrival | None = None
@@ -63,7 +81,7 @@ class Attempt(MessageProxy):
 
     def begin_completion(self) -> None:
         """Let one completion() end the message. Raises: CallboardError, LeaseLost where it cannot any more."""
-        if self.side is None or self.side.is_closed:
+        if self.holder is None or self.holder.is_closed:
             raise LeaseLost(f"The worker has ended and handed message {self.message_id} back. Nothing was written.")
         with self._lock:  # Two threads of one actor may come here at once.
             if not (self.is_ended or self.is_completing):

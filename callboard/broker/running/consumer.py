@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from dramatiq_pg.broker import PostgresConsumer as StockConsumer
 
+from callboard.broker.context import set_current_delivery
 from callboard.broker.running.delivery import Delivery
 
-if TYPE_CHECKING:
-    from callboard.broker.broker import PostgresBroker
+
+def finish(message: Any) -> None:
+    """Give the verdict of a message that this thread ran."""
+    set_current_delivery(None)
+    if isinstance(message, Delivery) and message.holder is not None:
+        message.holder.finish(message)
 
 
 class PostgresConsumer(StockConsumer):  # type: ignore[misc]
@@ -20,18 +25,18 @@ class PostgresConsumer(StockConsumer):  # type: ignore[misc]
     to the worker's threads, so that one budget and one order hold over all queues.
     """
 
-    def __init__(self, broker: PostgresBroker, queue_name: str, timeout_ms: int) -> None:
+    def __init__(self, queue_name: str, timeout_ms: int, wait: Callable[[float], object]) -> None:
         # The stock consumer's own state (connections, notifies, unlock queue) is not set up: nothing here uses it.
-        self._broker = broker
         self.queue_name = queue_name
         self._timeout_s = timeout_ms / 1000
+        self._wait = wait
 
     def __next__(self) -> None:
-        self._broker.wait_for_close(self._timeout_s)
+        self._wait(self._timeout_s)
 
     def ack(self, message: Any) -> None:
         """Take the snapshot of an attempt that no middleware failed; the verdict is written in a batch."""
-        self._broker.finish(message)
+        finish(message)
 
     def nack(self, message: Any) -> None:
         """Leave the snapshot of an attempt that was failed to the broker, which takes it when it emits after_nack.
@@ -42,8 +47,8 @@ class PostgresConsumer(StockConsumer):  # type: ignore[misc]
     def requeue(self, messages: Iterable[Any]) -> None:
         """Hand back messages that have not started; that is not an attempt."""
         for message in messages:
-            if isinstance(message, Delivery):
-                self._broker.release(message)
+            if isinstance(message, Delivery) and message.holder is not None:
+                message.holder.release(message)
 
     def close(self) -> None:
         """Do nothing: the broker owns the connections."""

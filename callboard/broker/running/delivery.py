@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from dramatiq import Message
 
-from callboard.broker.ending.verdict import AttemptError, DeadReason, Decision, Outcome, Verdict
+from callboard.broker.claiming.claim import Claim
+from callboard.broker.ending.verdict import AttemptError, Decision, Verdict
 from callboard.broker.running.attempt import Attempt
 from callboard.broker.running.decoding import decoded
 from callboard.broker.running.interruption import Interruption
 from callboard.db.rows.row_limits import COUNT_MAX
+from callboard.terms import DeadReason, Outcome
 
 #: Wait before a failed message that no middleware decided about runs again, s.
 UNDECIDED_WAIT_S = 10.0
@@ -24,30 +26,6 @@ START_WITHIN_S = 1.5
 DONE = Decision(Outcome.DONE)
 #: Stands for a result that is not known yet; None is one.
 UNSET: Any = object()
-
-
-class Claim(NamedTuple):
-    """A row as sql/claiming/claim.sql returns it."""
-
-    message_id: str
-    queue_name: str
-    #: None where the row holds more than one may.
-    message: str | None
-    priority: int
-    available_at: datetime
-    seq: int
-    lease_id: int
-    attempt: int
-    retries: int
-    lost_workers: int
-    generation: int
-    enqueued_at: datetime
-    claimed_at: datetime
-
-    @property
-    def order(self) -> tuple[int, datetime, int]:
-        """The place among the messages of a process: priority, then age."""
-        return (self.priority, self.available_at, self.seq)
 
 
 class Delivery(Attempt):
@@ -139,13 +117,20 @@ class Delivery(Attempt):
             self._started_clock = now
             return True
 
-    def give_up_unstarted(self) -> bool:
-        """End the delivery unless a thread has taken it up; return whether it ended here."""
+    def release(self) -> Verdict | None:
+        """End the delivery unless a thread has taken it up; return the verdict that hands it back, if it ended here."""
         with self._lock:
             if self.is_ended or self._started_clock is not None:
-                return False
+                return None
             self.is_ended = True
-            return True
+        self.decision = Decision(Outcome.RELEASED)
+        return self.verdict()
+
+    def end(self) -> Verdict | None:
+        """End the delivery and return its verdict, or None where its end is written already."""
+        verdict = None if self.is_ended else self.verdict()
+        self.is_ended = True
+        return verdict
 
     @property
     def has_failed(self) -> bool:

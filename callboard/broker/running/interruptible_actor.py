@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import wraps
 from typing import Any
 
-from callboard.broker.context import running_delivery
 from callboard.broker.running.async_actors import coroutine_function, waiting
+from callboard.broker.running.current import running_delivery
 from callboard.errors import Cancelled
 
 

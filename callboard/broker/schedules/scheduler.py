@@ -46,7 +46,7 @@ class Due(NamedTuple):
     changed_at: datetime
 
 
-class Clock:
+class Scheduler:
     """Called by liveness, on its connection; execute(name, parameters, before) runs a statement and returns its rows.
 
     on_send(moment, message) is called before a message is made into a row, with "before", and after it is stored.

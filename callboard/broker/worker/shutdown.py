@@ -19,15 +19,15 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from callboard.errors import ConfigurationError
 from callboard.log import get_logger
 
 if TYPE_CHECKING:
-    from dramatiq.worker import Worker
+    from collections.abc import Iterable
 
-    from callboard.broker.worker.runtime import WorkerSide
+    from dramatiq.worker import Worker
 
 log = get_logger(__name__)
 
@@ -61,11 +61,43 @@ def refuse_start(error: ConfigurationError) -> NoReturn:
     raise error
 
 
-class Stopping:
+class Stoppable(Protocol):
+    """What is stopped: the runtime of a worker."""
+
+    @property
+    def leases(self) -> HeldLeases: ...
+
+    def is_idle(self) -> bool:
+        """Return whether nothing runs here and no verdict is unwritten."""
+
+    def stop_claiming_soon(self) -> None:
+        """Let the claiming end; takes no lock."""
+
+    def end_threads(self) -> None:
+        """Let the threads end now."""
+
+    def leave(self) -> None:
+        """Leave at once."""
+
+
+class HeldLeases(Protocol):
+    """What is still held at a stop."""
+
+    def stuck(self) -> list[tuple[int, str]]:
+        """Return lease and note of each message that is given up."""
+
+    def held(self) -> Iterable[Any]:
+        """Return the messages this process holds."""
+
+    def take_back(self) -> int:
+        """Take back from the threads what they still run."""
+
+
+class Shutdown:
     """The end of one worker process, tied to Dramatiq's Worker and its signal handlers."""
 
-    def __init__(self, side: WorkerSide, worker: Worker) -> None:
-        self._side = side
+    def __init__(self, runtime: Stoppable, worker: Worker) -> None:
+        self._runtime = runtime
         self._worker = worker
         self._own_stop: Callable[..., None] | None = None
         self._grace_s = 0.0
@@ -127,13 +159,13 @@ class Stopping:
         # From the signal on, not from when Dramatiq's main loop saw it: whoever sent it counts so too.
         began_clock = time.monotonic() if self._began_clock is None else self._began_clock
         until = began_clock + self._grace_s
-        while any(d.stuck_note is None for d in self._side.held()) and time.monotonic() < until:
+        while any(d.stuck_note is None for d in self._runtime.leases.held()) and time.monotonic() < until:
             if not any(thread.is_alive() for thread in self._worker.workers):
                 break
             time.sleep(DRAIN_LOOK_S)
-        if count := self._side.hand_back():
+        if count := self._runtime.leases.take_back():
             log.warning("messages were still running at the end of the grace and are handed back", count=count)
-        self._side.end_threads()
+        self._runtime.end_threads()
 
     def retire_when_idle(self) -> None:
         """Where this process retires, wait until nothing runs here, and end it; called when claiming has ended.
@@ -141,7 +173,7 @@ class Stopping:
         A request to stop that comes meanwhile takes over, with its grace.
         """
         while self.is_retiring and not self._is_ending and self._heard_clock is None:
-            if self._side.is_idle():
+            if self._runtime.is_idle():
                 _ask_master_to_end()
                 return
             time.sleep(DRAIN_LOOK_S)
@@ -156,18 +188,18 @@ class Stopping:
 
     def _hear_retirement(self, number: int, frame: FrameType | None) -> None:
         self.is_retiring = True
-        self._side.stop_claiming_soon()
+        self._runtime.stop_claiming_soon()
 
     def _heard_by(self, theirs: Callable[[int, FrameType | None], Any]) -> Callable[[int, FrameType | None], None]:
         # A handler runs between two instructions of the main thread, which may hold any lock. So it takes none itself.
         def hear(number: int, frame: FrameType | None) -> None:
             if self._is_told_twice():
-                leaving = threading.Thread(target=self._side.leave, name="callboard-leaving", daemon=True)
+                leaving = threading.Thread(target=self._runtime.leave, name="callboard-leaving", daemon=True)
                 leaving.start()
                 leaving.join(LEAVE_TIMEOUT_S)
             elif self._began_clock is None:
                 self._began_clock = time.monotonic()
-                self._side.stop_claiming_soon()
+                self._runtime.stop_claiming_soon()
             else:
                 return
             theirs(number, frame)

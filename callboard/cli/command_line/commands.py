@@ -20,7 +20,7 @@ class Entry:
     """One command, or one group of them."""
 
     name: str
-    #: Of callboard.cli, and the function or the group in it: "serving.work".
+    #: Of callboard.cli, and the function or the group in it: "processes.serving.work".
     place: str
     #: What the list of commands says; the command's own help is the docstring there, which a test holds to this.
     help: str
@@ -41,45 +41,45 @@ ENTRIES = (
     ),
     Entry(
         "work",
-        "serving.work",
+        "processes.serving.work",
         "Run WORKER_PROCESSES processes of JOB_CONCURRENCY threads, each replaced on its own when it ends.",
     ),
-    Entry("api", "serving.api", "Serve the HTTP API on API_PORT."),
+    Entry("api", "processes.serving.api", "Serve the HTTP API on API_PORT."),
     Entry(
         "start",
-        "background.start",
+        "processes.background.start",
         "Run callboard work in the background of this folder, with logs in logs/; once, however often it is started.",
     ),
-    Entry("stop", "background.stop", "End the background worker; what runs has WORKER_SHUTDOWN_S to finish."),
+    Entry("stop", "processes.background.stop", "End the background worker; what runs has WORKER_SHUTDOWN_S to finish."),
     Entry(
         "restart",
-        "background.restart",
+        "processes.background.restart",
         "End the background worker, if one runs, and start it with the options it had.",
     ),
     Entry(
         "logs",
-        "background.logs",
+        "processes.background.logs",
         "Print the last lines of the background worker's logs, both files in order of time.",
     ),
     Entry(
         "processes",
-        "background.list_processes",
+        "processes.background.list_processes",
         "Show the processes of the background worker: pid, age, memory, messages ended, and how it is.",
     ),
     Entry(
         "status",
-        "status.status",
+        "health.status.status",
         "Show everything on one screen, and what is not as it should be. Exits 4 when unhealthy.",
     ),
-    Entry("stats", "stats.stats", "Show what comes and goes in each queue, and how it changes."),
+    Entry("stats", "queues.stats.stats", "Show what comes and goes in each queue, and how it changes."),
     Entry(
         "health",
-        "status.health",
+        "health.status.health",
         "Exit 0 when the database answers and its schema fits, else 4; for probes that run a command.",
     ),
     Entry(
         "doctor",
-        "doctor.doctor",
+        "health.doctor.doctor",
         "Connect to everything that is configured, and say what is wrong and what to do. Exit code 4 if something is.",
     ),
     Entry(
@@ -88,7 +88,7 @@ ENTRIES = (
         "Show what counts of every setting and where it was set; secrets only as set. Exits 2 if something is wrong.",
     ),
     Entry("audit", "audit.audit", "List what operators changed, newest first: when, who, what, how much, why."),
-    Entry("size", "queues.size", "Print how many messages wait or run."),
+    Entry("size", "queues.commands.size", "Print how many messages wait or run."),
     Entry(
         "workers",
         "workers.workers",
@@ -96,14 +96,16 @@ ENTRIES = (
     ),
     Entry(
         "failed",
-        "dead_habits.failed",
+        "dead_letters.old_names.failed",
         "Show one dead letter, or list the newest: an old name of dead show and dead list.",
     ),
-    Entry("retry", "dead_habits.retry", "Put dead letters back into their queues: an old name of dead retry."),
-    Entry("forget", "dead_habits.forget", "Throw dead letters away: an old name of dead discard."),
+    Entry(
+        "retry", "dead_letters.old_names.retry", "Put dead letters back into their queues: an old name of dead retry."
+    ),
+    Entry("forget", "dead_letters.old_names.forget", "Throw dead letters away: an old name of dead discard."),
     Entry(
         "flush",
-        "dead_habits.flush",
+        "dead_letters.old_names.flush",
         "Delete all dead letters, or the older ones, for good: an old name of dead purge.",
     ),
     Entry("enqueue", "sending.enqueue", "Send a message to an actor and print its id."),
@@ -120,10 +122,15 @@ ENTRIES = (
         is_hidden=True,
     ),
     Entry("db", "database.app", "The database's schema: bring it up to date, look at it, print its SQL."),
-    Entry("queues", "queues.app", "Queues: how they stand, pausing them, discarding what waits in one."),
-    Entry("messages", "messages.app", "Messages: find them, see what happened to one, explain, cancel."),
-    Entry("jobs", "messages.app", "Messages: find them, see what happened to one, explain, cancel.", is_hidden=True),
-    Entry("dead", "dead.app", "Dead letters: messages that will not be tried again by themselves."),
+    Entry("queues", "queues.commands.app", "Queues: how they stand, pausing them, discarding what waits in one."),
+    Entry("messages", "messages.commands.app", "Messages: find them, see what happened to one, explain, cancel."),
+    Entry(
+        "jobs",
+        "messages.commands.app",
+        "Messages: find them, see what happened to one, explain, cancel.",
+        is_hidden=True,
+    ),
+    Entry("dead", "dead_letters.commands.app", "Dead letters: messages that will not be tried again by themselves."),
     Entry("schedules", "schedules.app", "Periodic messages: what is sent when."),
 )
 
@@ -161,7 +168,7 @@ def _load(name: str) -> Any:
     entry = next((entry for entry in ENTRIES if entry.name == name), None)
     if entry is None:
         raise KeyError(name)
-    module, _, attribute = entry.place.partition(".")
+    module, _, attribute = entry.place.rpartition(".")
     found = getattr(importlib.import_module(f"callboard.cli.{module}"), attribute)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     if isinstance(found, typer.Typer):

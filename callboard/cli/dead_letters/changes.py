@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from callboard.cli.confirming import DryRun, Reason, Yes, approve, operator, progress
+from callboard.cli.choosing.confirming import DryRun, Reason, Yes, approve, operator, progress
+from callboard.cli.choosing.options import Where
 from callboard.cli.dead_letters.options import (
     Actor,
     All,
@@ -17,7 +18,6 @@ from callboard.cli.dead_letters.options import (
     Queue,
     Since,
     Until,
-    Where,
     check_reason,
     dead_filter,
     transaction,
@@ -27,9 +27,10 @@ from callboard.errors import CallboardError, InvalidRequest, NotFound
 from callboard.ops.dead_letters.canary import End, retry_by_canary
 from callboard.ops.dead_letters.changes import Changed, discard_dead, purge_dead, retry_dead
 from callboard.ops.dead_letters.edit import Edit, parse_edit, retry_edited
-from callboard.ops.dead_letters.filter import DeadFilter, require_choice, some_ids
+from callboard.ops.dead_letters.filter import DeadFilter, require_choice
 from callboard.ops.dead_letters.reading import count_dead
 from callboard.ops.moments import check_order, parse_past, parse_span
+from callboard.ops.wording import some_ids
 
 #: Letters that stay dead and are said one by one.
 SAID_MAX = 10

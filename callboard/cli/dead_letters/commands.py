@@ -6,6 +6,7 @@ import dataclasses
 
 import typer
 
+from callboard.cli.choosing.options import Where
 from callboard.cli.dead_letters import changes as dead_changes
 from callboard.cli.dead_letters.options import (
     Actor,
@@ -14,7 +15,6 @@ from callboard.cli.dead_letters.options import (
     Queue,
     Since,
     Until,
-    Where,
     dead_filter,
     transaction,
 )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from callboard.cli.confirming import DryRun, Reason, Yes
+from callboard.cli.choosing.confirming import DryRun, Reason, Yes
 from callboard.cli.dead_letters import changes as dead_changes
 from callboard.cli.dead_letters import commands as dead
 from callboard.cli.dead_letters.options import Queue, check_reason, dead_filter

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 import typer
 
+from callboard.cli.choosing.options import read_ids
 from callboard.errors import InvalidRequest
 from callboard.ops.dead_letters.filter import REASONS, DeadFilter
 from callboard.ops.moments import check_order, parse_past
@@ -25,14 +25,6 @@ DiedOfOrReason = Annotated[str | None, typer.Option("--died-of", "--reason", hel
 Group = Annotated[str | None, typer.Option("--group", help="Only of this cause; see: callboard dead groups")]
 Since = Annotated[str | None, typer.Option("--since", help="Only what died since: 2h, 7d, 2026-11-24T18:00.")]
 Until = Annotated[str | None, typer.Option("--until", help="Only what died before: 2h, 7d, 2026-11-24T18:00.")]
-Where = Annotated[
-    str | None,
-    typer.Option(
-        "--where",
-        metavar="JSONPATH",
-        help="""Only those whose arguments fit a JSON path: '$.to == "ann@example.org"'.""",
-    ),
-]
 All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
 
 
@@ -70,11 +62,6 @@ def check_reason(reason: str | None) -> None:
             f"--reason {reason} would be kept in the audit log. To choose letters by what they died of, "
             f"say --died-of {reason}."
         )
-
-
-def read_ids(ids: list[str]) -> list[str]:
-    """Return the ids that were typed, with those on stdin in place of a dash."""
-    return [id_ for typed in ids for id_ in (sys.stdin.read().split() if typed == "-" else [typed])]
 
 
 def transaction() -> AbstractContextManager[Any]:

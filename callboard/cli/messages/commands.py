@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from callboard.cli.confirming import DryRun, Reason, Yes, approve, operator
-from callboard.cli.dead_letters.options import Where, read_ids
+from callboard.cli.choosing.confirming import DryRun, Reason, Yes, approve, operator
+from callboard.cli.choosing.options import Where, read_ids
 from callboard.cli.messages.story import print_story
 from callboard.cli.output import Form, ago, count, duration, is_wide, note, nothing, print_json, say, show
 from callboard.errors import InvalidRequest, NotFound
@@ -157,8 +157,8 @@ def explain(
 def cancel(ids: Ids, yes: Yes = False, dry_run: DryRun = False, reason: Reason = None) -> None:
     """Cancel messages: a waiting one never runs, a running one is asked to stop."""
     from callboard.app import get_pool
-    from callboard.ops.dead_letters.filter import some_ids
     from callboard.ops.messages import cancellation as cancellations
+    from callboard.ops.wording import some_ids
 
     ids = list(dict.fromkeys(map(message_id, read_ids(ids))))
     messages = "message" if len(ids) == 1 else "messages"

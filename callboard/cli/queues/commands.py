@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from callboard.cli.confirming import DryRun, Reason, Yes, approve, operator, progress
+from callboard.cli.choosing.confirming import DryRun, Reason, Yes, approve, operator, progress
 from callboard.cli.output import Form, count, duration, is_wide, note, nothing, run_time, say, show
 from callboard.errors import InvalidRequest, NotFound
 from callboard.ops.queues.listing import QueueView

@@ -14,7 +14,7 @@ from callboard.log import get_logger
 
 log = get_logger(__name__)
 
-KEPT = Path(__file__).parent / "migrations" / "versions" / "0010_row_limits_kept.sql"
+KEPT = Path(__file__).parents[1] / "migrations" / "versions" / "0010_row_limits_kept.sql"
 
 UNPROVED = """
     SELECT format('ALTER TABLE %I.%I VALIDATE CONSTRAINT %I', nspname, relname, conname), conname

@@ -15,7 +15,8 @@ from callboard.db import sql
 from callboard.errors import DatabaseUnavailable
 from callboard.ops.audit import Operator
 from callboard.ops.dead_letters.changes import BATCH_MAX, Changed, Progress, Retry, Revived, Transactions
-from callboard.ops.dead_letters.filter import DeadFilter, some_ids
+from callboard.ops.dead_letters.filter import DeadFilter
+from callboard.ops.wording import some_ids
 
 #: How many go first, and how many after those ended well; then all others.
 STEPS = (1, 10)

@@ -124,7 +124,7 @@ class Change:
     def _next(self, cursor: Any, limit: int) -> list[Any]:
         after_at, after_id = self._after or (None, None)
         place = {"limit": limit, "after_at": after_at, "after_id": after_id}
-        execute_matching(cursor, "dead_next", self._which, LIMITS, **place)
+        execute_matching(cursor, "next", self._which, LIMITS, **place)
         rows: list[Any] = cursor.fetchall()
         return rows
 

@@ -13,17 +13,16 @@ import psycopg2
 
 from callboard.db import sql
 from callboard.errors import InvalidRequest, NotFound
+from callboard.ops.audit import IDS_KEPT_MAX
 from callboard.ops.json_paths import path_refusals
 from callboard.ops.message_ids import parse_message_ids
 from callboard.ops.wording import in_a_row
 from callboard.plain_text import plain
+from callboard.terms import DeadReason
 
-REASONS = ("max_retries", "permanent", "expired", "lost_worker", "unknown_actor", "invalid")
+REASONS = tuple(map(str, DeadReason))
 #: The group of the letters that died before causes were told apart.
 UNKNOWN_GROUP = "unknown"
-#: Ids that the audit log and sentences name one by one.
-IDS_KEPT_MAX = 1_000
-IDS_SAID_MAX = 10
 NAMES_SAID_MAX = 20
 #: How alike a name must be to be what was meant.
 LIKENESS_MIN = 0.6
@@ -114,7 +113,7 @@ def require_choice(which: DeadFilter, *, is_all: bool) -> None:
 
 def matching(statement: str) -> str:
     """Return a statement of sql/ops that reads the table "matching", with that table in front of it."""
-    text = sql(f"ops/{statement}")
+    text = sql(f"dead_letters/{statement}")
     table = f"matching AS NOT MATERIALIZED (\n{sql('dead_letters/matching')}\n)"
     return f"WITH {table}, {text[5:]}" if text.startswith("WITH ") else f"WITH {table}\n{text}"
 
@@ -179,10 +178,3 @@ def _listed(known: list[str], kind: str) -> str:
         return f"There is no {kind} yet: no worker has registered one."
     more = f" and {len(known) - NAMES_SAID_MAX} more" if len(known) > NAMES_SAID_MAX else ""
     return f"There are: {in_a_row(known[:NAMES_SAID_MAX])}{more}."
-
-
-def some_ids(ids: Iterable[str]) -> str:
-    """Name the first few of many ids."""
-    ids = list(ids)
-    more = f" and {len(ids) - IDS_SAID_MAX} more" if len(ids) > IDS_SAID_MAX else ""
-    return f"{in_a_row(ids[:IDS_SAID_MAX])}{more}"

@@ -93,7 +93,7 @@ class DeadGroup:
 def count_dead(cursor: Any, which: DeadFilter) -> int:
     """Count the dead letters that are meant. Raises: InvalidRequest, NotFound for a name that does not exist."""
     check_where(cursor, which)
-    execute_matching(cursor, "dead_count", which)
+    execute_matching(cursor, "count", which)
     count: int = cursor.fetchone()[0]
     if not count:
         check_names(cursor, which)
@@ -109,7 +109,7 @@ def list_dead(
     """
     check_where(cursor, which)
     before_at, before_id = before or (None, None)
-    execute_matching(cursor, "dead_list", which, limit=limit, before_at=before_at, before_id=before_id)
+    execute_matching(cursor, "list", which, limit=limit, before_at=before_at, before_id=before_id)
     rows = cursor.fetchall()
     if not rows:
         check_names(cursor, which)
@@ -122,7 +122,7 @@ def group_dead(cursor: Any, which: DeadFilter, *, limit: int) -> list[DeadGroup]
     Raises: InvalidRequest, NotFound for a name that does not exist.
     """
     check_where(cursor, which)
-    execute_matching(cursor, "dead_groups", which, limit=limit, parts=PARTS)
+    execute_matching(cursor, "groups", which, limit=limit, parts=PARTS)
     rows = cursor.fetchall()
     if not rows:
         check_names(cursor, which)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from callboard.db import sql
-from callboard.ops.queues.figures import BEAT_OVERDUE_S
+from callboard.terms import BEAT_OVERDUE_S
 
 #: Connections of a worker process besides its pool, whatever the number of its queues: intake, completions, liveness.
 WORKER_CONNECTIONS = 3

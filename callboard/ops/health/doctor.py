@@ -15,8 +15,8 @@ from callboard.db.grants import GRANTS, missing_grants, privileges_of
 from callboard.ops.health.connections import read_budget
 from callboard.ops.health.findings import Finding, State, examine
 from callboard.ops.health.sequences import examine_sequences
-from callboard.ops.queues.figures import BEAT_OVERDUE_S
 from callboard.ops.wording import in_a_row, work_command
+from callboard.terms import BEAT_OVERDUE_S
 
 #: A transaction that is open for longer keeps vacuum from the queue, s.
 TRANSACTION_MAX_S = 60.0

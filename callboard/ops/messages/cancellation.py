@@ -8,8 +8,7 @@ from typing import Any
 
 from callboard.db import sql
 from callboard.ops import audit
-from callboard.ops.audit import Operator
-from callboard.ops.dead_letters.filter import IDS_KEPT_MAX
+from callboard.ops.audit import IDS_KEPT_MAX, Operator
 from callboard.ops.message_ids import parse_message_ids
 
 

@@ -17,10 +17,11 @@ from callboard.ops.messages.story import (
     holder_of,
     runs_of,
 )
-from callboard.ops.queues.figures import BEAT_OVERDUE_S, Pause, pause_of
+from callboard.ops.queues.figures import Pause, pause_of
 from callboard.ops.queues.pace import QueuePace, queue_pace
 from callboard.ops.wording import command, elapsed_s, many, moment, span, work_command
 from callboard.plain_text import plain
+from callboard.terms import BEAT_OVERDUE_S
 
 #: A message that lost so many workers runs alone, as it may be what killed them.
 ALONE_AFTER_LOST = 2

@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 from callboard.db import sql
 from callboard.ops.wording import moment
+from callboard.terms import BEAT_OVERDUE_S
 
 #: The old workers called a job stuck when it had run for an hour.
 STUCK_AFTER_S = 3600
 #: And warned when more of them than this were.
 STUCK_MAX = 10
-#: A worker beats every second or two; one that was silent for this long is counted as gone, s.
-BEAT_OVERDUE_S = 20
 
 
 @dataclass(frozen=True, slots=True)

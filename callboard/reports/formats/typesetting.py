@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 import typst
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parents[1] / "templates"
 MEMORY_LIMIT_BYTES = 2 << 30
 
 

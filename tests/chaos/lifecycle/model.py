@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from callboard.broker.ending.verdict import Outcome, Verdict
-from callboard.broker.liveness.heartbeat import BEAT_OVERDUE_S, MAX_LOST_WORKERS
+from callboard.broker.ending.verdict import Verdict
+from callboard.broker.liveness.heartbeat import MAX_LOST_WORKERS
+from callboard.terms import BEAT_OVERDUE_S, Outcome
 
 #: The second look comes this long after the first, s.
 SECOND_LOOK_S = 2

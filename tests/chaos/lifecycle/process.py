@@ -15,15 +15,18 @@ from dramatiq.errors import Retry
 from dramatiq.middleware import Shutdown
 
 from callboard.broker import PostgresBroker, completion
+from callboard.broker.claiming.claim import Claim
 from callboard.broker.claiming.claimer import EMPTY_LEVEL_S, SESSION_SETTINGS, Claimer
 from callboard.broker.context import set_current_delivery
-from callboard.broker.ending.verdict import Outcome, Verdict
-from callboard.broker.ending.verdict_writer import Completions
-from callboard.broker.liveness.heartbeat import Liveness, unregister_parameters
-from callboard.broker.running.delivery import Claim, Delivery
+from callboard.broker.ending.verdict import Verdict
+from callboard.broker.ending.verdict_writer import VerdictWriter
+from callboard.broker.liveness.heartbeat import Heartbeat, unregister_parameters
+from callboard.broker.running.consumer import finish
+from callboard.broker.running.delivery import Delivery
 from callboard.broker.sending.doorbell import Doorbell
 from callboard.db import connect
 from callboard.errors import PermanentError, Postponed
+from callboard.terms import Outcome
 from middleware.retry_limits import RetryLimits
 from tests.chaos.lifecycle.model import Entry
 
@@ -82,8 +85,8 @@ class Process:
         self.broker._sender.doorbell = Doorbell(lambda: None)
         self.claimer = Claimer(self.worker_id, queue_names, is_prepared=True, lease_ids=self.lease_ids)
         self.intake = connect(url, application_name="callboard intake", autocommit=True, settings=SESSION_SETTINGS)
-        self.completions = Completions(lambda: url, self.worker_id, self.written_now, is_prepared=True)
-        self.liveness = Liveness(
+        self.verdict_writer = VerdictWriter(lambda: url, self.worker_id, self.written_now, is_prepared=True)
+        self.heartbeat = Heartbeat(
             lambda: url,
             self.worker_id,
             queues=queue_names,
@@ -93,14 +96,14 @@ class Process:
             on_forgotten=self._forget_leases,
             on_cancelled=self._hear_cancelled,
         )
-        self.liveness._stopping = _OneTurn()
+        self.heartbeat._stopping = _OneTurn()
         self.rescued: list[tuple[str, str, str]] = []
         self.is_forgotten = False
         self.held: dict[int, Delivery] = {}
         self.owed: list[Verdict] = []
         self.written: list[tuple[Verdict, Outcome]] = []
         self.block: Block | None = None
-        #: Liveness sessions that this process lost sight of, but Postgres did not.
+        #: Heartbeat sessions that this process lost sight of, but Postgres did not.
         self.forgotten_sessions: list[Any] = []
         #: The liveness session was ended from outside, and this process does not know yet.
         self.is_cut = False
@@ -113,15 +116,15 @@ class Process:
     @property
     def session(self) -> int | None:
         """The liveness session that this process believes in, by its backend's number."""
-        return _backend(self.liveness._connection)
+        return _backend(self.heartbeat._connection)
 
     # Life
 
     def live(self) -> list[tuple[str, str, str]]:
         """Let the liveness thread take one turn, and return what it rescued, sorted."""
         self.rescued, self.is_forgotten = [], False
-        self.liveness._connected_at = self.liveness._rescue_clock = float("-inf")
-        self.liveness._run()
+        self.heartbeat._connected_at = self.heartbeat._rescue_clock = float("-inf")
+        self.heartbeat._run()
         return sorted(self.rescued)
 
     def age(self, seconds: float) -> None:
@@ -131,9 +134,9 @@ class Process:
 
     def lose_sight(self) -> None:
         """Lose the liveness connection without Postgres noticing."""
-        self.forgotten_sessions.append(self.liveness._connection)
-        self.liveness._connection = None
-        self.liveness._disconnect()
+        self.forgotten_sessions.append(self.heartbeat._connection)
+        self.heartbeat._connection = None
+        self.heartbeat._disconnect()
 
     def _forget_leases(self) -> None:
         self.is_forgotten = True
@@ -143,23 +146,23 @@ class Process:
         for delivery in list(self.held.values()):
             if delivery.message_id in message_ids:
                 delivery.is_cancelled = True
-                self.broker.release(delivery)  # Unless it has started.
+                self.release(delivery)  # Unless it has started.
 
     def release_unstarted(self) -> None:
         for delivery in list(self.held.values()):
-            self.broker.release(delivery)
+            self.release(delivery)
 
     def leave(self) -> None:
         """Say goodbye, as a process that stops in order."""
-        self.liveness._execute("liveness/unregister", unregister_parameters(self.worker_id))
+        self.heartbeat._execute("liveness/unregister", unregister_parameters(self.worker_id))
 
     def die(self) -> list[int]:
         """Drop every connection without a word; return the backends that end with it."""
         if self.block is not None:
             self.block.connection.close()
             self.leave_block(Killed())
-        pooled = [self.completions._connection, *self.broker.pool._idle]
-        connections = [self.intake, self.liveness._connection, *self.forgotten_sessions, *pooled]
+        pooled = [self.verdict_writer._connection, *self.broker.pool._idle]
+        connections = [self.intake, self.heartbeat._connection, *self.forgotten_sessions, *pooled]
         backends = [pid for pid in map(_backend, connections) if pid is not None]
         for connection in connections:
             if connection is not None:
@@ -199,7 +202,7 @@ class Process:
 
     def receive(self, claim: Claim, *, starts: bool) -> None:
         delivery = Delivery(Message.decode(claim.message.encode()), claim)
-        delivery.side = self
+        delivery.holder = self
         self.held[claim.lease_id] = delivery
         if starts:
             assert delivery.start()
@@ -221,10 +224,18 @@ class Process:
         self.broker.emit_after("process_message", delivery, exception=error)
         if followup is not None:
             self.broker.enqueue(followup)
-        self.broker.finish(delivery)
+        finish(delivery)
 
-    def finish(self, delivery: Delivery, verdict: Verdict | None) -> None:
+    def release(self, delivery: Delivery) -> None:
+        """Hand back a message unless it has started."""
+        if (verdict := delivery.release()) is not None:
+            self._end(delivery, verdict)
+
+    def finish(self, delivery: Delivery) -> None:
         """Take the verdict of a message; it is written with the next batch."""
+        self._end(delivery, delivery.end())
+
+    def _end(self, delivery: Delivery, verdict: Verdict | None) -> None:
         if verdict is not None:
             self.owed.append(verdict)
         self.held.pop(delivery.lease_id, None)
@@ -232,7 +243,7 @@ class Process:
     def write(self) -> list[tuple[Verdict, Outcome]]:
         """Write what is owed in one batch and return what became of it."""
         batch, self.owed, self.written = self.owed, [], []
-        self.completions._write_until_done(batch)
+        self.verdict_writer._write_until_done(batch)
         return self.written
 
     def written_now(self, written: Sequence[tuple[Verdict, Outcome]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from callboard.broker.liveness.heartbeat import DUTY_OVERDUE_S
+from callboard.terms import DUTY_OVERDUE_S
 from tests.chaos.lifecycle.model import Model, WorkerRow
 from tests.chaos.lifecycle.process import Process
 from tests.chaos.lifecycle.tables import Tables
@@ -53,7 +53,7 @@ class Sessions:
         assert process.live() == [], "a session that has just begun looks for the dead"
         # Under a new key: a session that it lost sight of may keep the old one.
         row.lock_holder = process.session
-        assert process.session is not None and process.liveness.may_claim
+        assert process.session is not None and process.heartbeat.may_claim
         self._lead(process)
         return []
 
@@ -85,7 +85,7 @@ class Sessions:
         if not self._leader_lives():
             self._model.leader = process.worker_id
         leads = self._model.leader == process.worker_id
-        assert process.liveness.leads == leads
+        assert process.heartbeat.leads == leads
         return leads
 
     def _leader_lives(self) -> bool:

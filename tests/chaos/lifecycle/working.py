@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from callboard.broker.ending.verdict import Outcome
+from callboard.broker.running.consumer import finish
 from callboard.errors import LeaseLost
+from callboard.terms import Outcome
 from tests.chaos.lifecycle.process import Block, Process
 from tests.chaos.lifecycle.stage import IDLE, QUEUES, Stage, pick
 from tests.chaos.lifecycle.tables import SLIP_MAX_S
@@ -123,7 +124,7 @@ class Working(Stage):
         entry = self.model.messages[claim.message_id]
         entry.state, entry.effect = "done", claim.lease_id
         # Its ack comes after the end, and changes nothing.
-        process.broker.finish(block.delivery)
+        finish(block.delivery)
         assert claim.lease_id not in process.lease_ids()
         self.counts["completions"] += 1
 

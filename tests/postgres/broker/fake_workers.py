@@ -9,8 +9,9 @@ from typing import Any
 
 import psycopg2
 
-from callboard.broker.liveness.heartbeat import BEAT_OVERDUE_S, MAX_LOST_WORKERS
+from callboard.broker.liveness.heartbeat import MAX_LOST_WORKERS
 from callboard.db import sql
+from callboard.terms import BEAT_OVERDUE_S
 
 Query = Callable[..., list[Any]]
 

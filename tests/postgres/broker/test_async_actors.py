@@ -132,7 +132,7 @@ def test_the_loop_lives_on_after_a_time_limit_that_passes_after_completion(broke
     with work():
         jobs.send(True)
         wait_until(lambda: ended(db))
-        wait_until(lambda: not broker.worker.held(), what="its end")
+        wait_until(lambda: not broker.worker.leases.held(), what="its end")
         # Then that has stopped it, and the next one runs on the same loop
         jobs.send(False)
         wait_until(lambda: len(ended(db)) == 2)

@@ -11,7 +11,7 @@ from dramatiq.middleware import Retries
 from dramatiq.results import ResultFailure, Results
 
 from callboard.broker import PostgresBroker, PostgresResults, completion
-from callboard.broker.claiming.prefetch import Slots
+from callboard.broker.claiming.prefetch import Prefetch
 from callboard.broker.worker import runtime as worker_side
 from callboard.errors import Cancelled, PermanentError, Postponed
 from callboard.ops.audit import Operator
@@ -153,7 +153,7 @@ def test_a_failure_that_comes_before_the_worker_has_heard_does_not_bring_it_back
     jobs = actor(broker, job)
     # The worker never hears of it.
     with running_worker(broker):
-        broker.worker.liveness._on_cancelled = lambda _ids: None
+        broker.worker.heartbeat._on_cancelled = lambda _ids: None
         message = jobs.send()
         assert began.wait(10)
         cancelled(broker, message)
@@ -167,7 +167,7 @@ def test_a_failure_that_comes_before_the_worker_has_heard_does_not_bring_it_back
 
 def test_one_that_waits_here_for_a_thread_never_starts(broker, db, work, monkeypatch):
     # Given a worker that has claimed more than its one thread can run
-    monkeypatch.setattr(Slots, "room", lambda self, held: 3 - held)
+    monkeypatch.setattr(Prefetch, "room", lambda self, held: 3 - held)
     monkeypatch.setattr(worker_side, "WAIT_HERE_S", 60)
     first, ran = Job(), []
     jobs, later = actor(broker, first, actor_name="job"), actor(broker, lambda: ran.append(1), actor_name="later")
@@ -200,7 +200,7 @@ def test_one_that_never_notices_is_shown_as_asked_and_does_not_come_back_after_a
     assert began.wait(10)
     # When it was asked to stop and does not hear it
     cancelled(broker, message)
-    wait_until(lambda: [d for d in broker.worker.held() if d.is_cancelled], what="asked")
+    wait_until(lambda: [d for d in broker.worker.leases.held() if d.is_cancelled], what="asked")
     assert left(db) == [(1, 1)]
     # Then the end of its process does not put it back
     worker.stop(timeout=300)

@@ -103,7 +103,7 @@ def test_a_worker_that_may_open_no_more_connections_goes_on_when_it_may_again(ur
     jobs = dramatiq.actor(job, broker=broker, queue_name="jobs")
     sender = PostgresBroker(url=url, middleware=[])
     with running_worker(broker, threads=2):
-        wait_until(lambda: broker.worker.liveness.may_claim)
+        wait_until(lambda: broker.worker.heartbeat.may_claim)
         for _ in range(10):
             sender.enqueue(jobs.message())
         wait_until(lambda: failed, what="a refused connection")

@@ -115,7 +115,7 @@ def stage(request, database_url) -> Iterator[Stage]:
     stage = Stage(database_url, request.param)
     # Connected before the first message, so that no latency holds the worker's start.
     with running_worker(stage.broker):
-        wait_until(lambda: stage.broker.worker.liveness.may_claim)
+        wait_until(lambda: stage.broker.worker.heartbeat.may_claim)
         yield stage
     stage.broker.close()
 
@@ -151,7 +151,7 @@ def test_what_can_ring_starts_long_before_the_poll(stage):
 @pytest.mark.parametrize("stage", [1.0], indirect=True)
 def test_what_was_never_rung_for_starts_at_the_next_poll(stage, connection):
     # Given a worker that polls once a second and has tried its own bell
-    wait_until(lambda: stage.broker.worker.intake.hearing._test_clock > time.monotonic() + 10)
+    wait_until(lambda: stage.broker.worker.intake.listening._test_clock > time.monotonic() + 10)
     # When producers end before they have rung for all they sent
     for how in ("killed", "without hooks"):
         stage.produce(how)

@@ -34,7 +34,7 @@ def test_a_session_that_an_administrator_ends_is_replaced_without_a_word(broker,
             # Then it goes on with another one
             actor.send()
             wait_until(lambda count=count: db(ended) == [(count,)], 20, "the next")
-            wait_until(lambda: broker.worker.liveness.may_claim, 20, "registered")
+            wait_until(lambda: broker.worker.heartbeat.may_claim, 20, "registered")
     assert warnings_of(caplog) == []
 
 

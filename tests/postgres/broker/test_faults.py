@@ -117,7 +117,7 @@ def test_a_worker_of_no_queue_at_all_lives_on(broker):
     worker = dramatiq.Worker(broker, queues={"emial"}, worker_timeout=50, worker_threads=1)
     actor(broker, lambda: None, actor_name="job")
     worker.start()
-    wait_until(lambda: broker.worker.liveness.may_claim)
+    wait_until(lambda: broker.worker.heartbeat.may_claim)
     first = broker.worker.intake.cycle_clock
     broker.worker.intake.wake()
     wait_until(lambda: broker.worker.intake.cycle_clock > first)

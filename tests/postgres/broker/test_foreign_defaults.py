@@ -120,10 +120,10 @@ def test_a_fault_that_stays_is_logged_once_and_makes_the_worker_unready(broker, 
     db("ALTER TABLE callboard.workers ADD CONSTRAINT no CHECK (rss_bytes IS NULL) NOT VALID")
     with work():
         [side] = broker.workers
-        wait_until(side.liveness.failing.reason, timeout_s=20)
+        wait_until(side.heartbeat.failing.reason, timeout_s=20)
         # Then it is said once, and to whoever asks
         assert [record.message for record in caplog.records].count("liveness failed and starts anew") == 1
         assert "heartbeats have failed for" in side.failing()
         # And when it passes, the worker goes on
         db("ALTER TABLE callboard.workers DROP CONSTRAINT no")
-        wait_until(lambda: side.failing() is None and side.liveness.may_claim)
+        wait_until(lambda: side.failing() is None and side.heartbeat.may_claim)

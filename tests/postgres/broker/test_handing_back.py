@@ -7,9 +7,11 @@ from itertools import permutations
 import dramatiq
 import pytest
 
-from callboard.broker.ending.verdict import DeadReason, Decision, Outcome
-from callboard.broker.ending.verdict_writer import Completions
-from callboard.broker.running.delivery import Claim, Delivery
+from callboard.broker.claiming.claim import Claim
+from callboard.broker.ending.verdict import Decision
+from callboard.broker.ending.verdict_writer import VerdictWriter
+from callboard.broker.running.delivery import Delivery
+from callboard.terms import DeadReason, Outcome
 from tests.postgres.broker.fake_workers import Workers, opened
 
 ENDS = [
@@ -41,7 +43,7 @@ def delivery(broker, db):
 def completions(url):
     """The writer of verdicts, not started, so that what it is given before makes one batch; and what it told."""
     told = []
-    completions = Completions(
+    completions = VerdictWriter(
         lambda: url,
         "00000000-0000-0000-0000-000000000000",
         lambda written: told.extend((verdict.outcome, outcome) for verdict, outcome in written),

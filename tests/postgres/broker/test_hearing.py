@@ -11,7 +11,7 @@ import pytest
 from callboard.broker import BrokerOptions, PostgresBroker
 from callboard.broker.claiming import listening as hearing
 from callboard.broker.claiming.intake import Intake
-from callboard.broker.claiming.listening import Hearing
+from callboard.broker.claiming.listening import Listening
 from callboard.broker.liveness import heartbeat as liveness
 from tests.conftest import wait_until
 from tests.postgres.broker.conftest import running_worker
@@ -71,7 +71,7 @@ def test_a_connection_that_hears_nothing_is_made_anew(database_url, connection, 
 def test_a_process_rings_for_itself_alone_and_keeps_a_connection_that_hears(broker, url, db, work, caplog):
     # Given a listener to everybody's bell and to the worker's own
     with work():
-        own = broker.worker.intake.hearing.channel
+        own = broker.worker.intake.listening.channel
         pid = wait_until(lambda: intake_pid(db))
         listener = psycopg2.connect(url)
         listener.autocommit = True
@@ -97,7 +97,7 @@ def test_without_listening_it_polls_with_jitter_and_rings_nothing(url, monkeypat
     monkeypatch.setattr(Intake, "_sleep", lambda self, pause_s: (pauses.append(pause_s), stock_sleep(self, pause_s)))
     broker, job, ran = broker_on(url, listens=False, poll_interval_s=0.3)
     with running_worker(broker):
-        wait_until(lambda: broker.worker.liveness.may_claim)
+        wait_until(lambda: broker.worker.heartbeat.may_claim)
         pauses.clear()
         wait_until(lambda: len(pauses) > 8)
         polled = pauses[:8]
@@ -107,13 +107,13 @@ def test_without_listening_it_polls_with_jitter_and_rings_nothing(url, monkeypat
         # Then it was found by polling, at moments that no two workers share
         assert all(0.3 * 0.8 <= pause_s <= 0.3 for pause_s in polled)
         assert len(set(polled)) > 1
-        assert broker.worker.intake.hearing.channel_to_ring() is None
+        assert broker.worker.intake.listening.channel_to_ring() is None
     broker.close()
 
 
 def test_a_ring_that_is_heard_before_its_commit_is_noted_is_no_deafness():
     woken = []
-    ear = Hearing("w", lambda: woken.append(1))
+    ear = Listening("w", lambda: woken.append(1))
     ear.begin()
     assert ear.channel_to_ring() == "callboard_w"
     ear.note_ring()
@@ -125,7 +125,7 @@ def test_a_ring_that_is_heard_before_its_commit_is_noted_is_no_deafness():
 def test_a_ring_that_nobody_hears_wakes_the_intake_once_it_is_overdue(monkeypatch):
     monkeypatch.setattr(hearing, "HEARING_TIMEOUT_S", 0.0)
     woken = []
-    ear = Hearing("w", lambda: woken.append(1))
+    ear = Listening("w", lambda: woken.append(1))
     ear.begin()
     assert ear.channel_to_ring()
     ear.rung()

@@ -263,7 +263,7 @@ def test_no_row_that_was_written_as_running_stays_so(broker, db, work, columns, 
     ran = []
     actor(broker, ran.append, actor_name="job")
     with work():
-        wait_until(lambda: broker.worker.liveness.may_claim)
+        wait_until(lambda: broker.worker.heartbeat.may_claim)
         if columns["worker_id"] == "own":
             columns = {**columns, "worker_id": broker.worker.worker_id}
         insert(db, state="running", **{"lease_id": 2**63 - 1, **columns})

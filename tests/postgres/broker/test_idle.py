@@ -33,7 +33,7 @@ def test_an_idle_leader_asks_three_times_a_second_at_the_most_and_the_others_onc
             stack.callback(broker.close)
             stack.enter_context(running_worker(broker))
             workers.append(broker.worker)
-        wait_until(lambda: any(worker.liveness.leads for worker in workers), what="the lead")
+        wait_until(lambda: any(worker.heartbeat.leads for worker in workers), what="the lead")
         time.sleep(3)
         # When nothing happens for a while; autovacuum, which counts too, may come by in one of them
         rates = []

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 import dramatiq
 import pytest
 
-from callboard.broker.ending.verdict import DeadReason, Outcome, Verdict
-from callboard.broker.ending.verdict_writer import Completions
+from callboard.broker.ending.verdict import Verdict
+from callboard.broker.ending.verdict_writer import VerdictWriter
 from callboard.broker.sending.row import OutgoingRow
+from callboard.terms import DeadReason, Outcome
 from tests.postgres.broker.fake_workers import Workers, opened
 
 
@@ -28,7 +29,7 @@ def workers(db):
 def write(url, workers):
     """Write verdicts in one batch, and return what became of each."""
     written = []
-    completions = Completions(lambda: url, workers.register(), written.extend)
+    completions = VerdictWriter(lambda: url, workers.register(), written.extend)
 
     def write(*verdicts: Verdict) -> list[str]:
         written.clear()

@@ -13,8 +13,9 @@ import psycopg2
 import pytest
 
 from callboard.broker import BrokerOptions, PostgresBroker
+from callboard.broker.claiming.claim import Claim
 from callboard.broker.claiming.claimer import Claimer
-from callboard.broker.running.delivery import Claim, Delivery
+from callboard.broker.running.delivery import Delivery
 from callboard.broker.running.work_queue import WorkItem, WorkQueue
 from tests.conftest import wait_until
 from tests.postgres.broker.conftest import running_worker

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from callboard.broker.claiming.prefetch import Slots
+from callboard.broker.claiming.prefetch import Prefetch
 from callboard.ops.audit import Operator
 from callboard.ops.queues.controls import pause_queues, resume_queues
 from tests.conftest import wait_until
@@ -19,7 +19,7 @@ ANN = Operator("ann@host", "cli")
 @pytest.fixture
 def claims_ahead(monkeypatch):
     """A process that claims far ahead of its threads, as one does whose messages were short until now."""
-    monkeypatch.setattr(Slots, "room", lambda self, held: 20 - held)
+    monkeypatch.setattr(Prefetch, "room", lambda self, held: 20 - held)
 
 
 def control(broker, change, *arguments):
@@ -56,7 +56,7 @@ def test_what_was_claimed_too_long_ago_does_not_start_even_if_the_intake_hands_n
     broker, db, work, claims_ahead, monkeypatch
 ):
     # Given a process whose intake cannot look after what waits, because it waits for the database itself
-    monkeypatch.setattr("callboard.broker.worker.runtime.WAIT_HERE_S", 60)
+    monkeypatch.setattr("callboard.broker.worker.leases.WAIT_HERE_S", 60)
     monkeypatch.setattr("callboard.broker.running.delivery.START_WITHIN_S", 0.3)
     ran, may_end = [], threading.Event()
 
@@ -70,7 +70,9 @@ def test_what_was_claimed_too_long_ago_does_not_start_even_if_the_intake_hands_n
     with work(threads=1):
         wait_until(lambda: db("SELECT count(*) FROM dramatiq.queue WHERE state = 'running'") == [(2,)])
         control(broker, pause_queues)
-        wait_until(lambda: all(time.monotonic() - d.claimed_clock > 0.3 for d in broker.worker.held() if d.is_waiting))
+        wait_until(
+            lambda: all(time.monotonic() - d.claimed_clock > 0.3 for d in broker.worker.leases.held() if d.is_waiting)
+        )
         # When the thread comes free
         may_end.set()
         # Then it hands the second one back in place of starting it

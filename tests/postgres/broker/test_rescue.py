@@ -11,15 +11,10 @@ import dramatiq
 import psycopg2
 import pytest
 
-from callboard.broker.liveness.heartbeat import (
-    BEAT_OVERDUE_S,
-    DUTY_OVERDUE_S,
-    MAX_LOST_WORKERS,
-    Liveness,
-    unregister_parameters,
-)
+from callboard.broker.liveness.heartbeat import MAX_LOST_WORKERS, Heartbeat, unregister_parameters
 from callboard.db import schema, sql
 from callboard.dev.temporary_postgres import temporary_server
+from callboard.terms import BEAT_OVERDUE_S, DUTY_OVERDUE_S
 from tests.conftest import wait_until
 from tests.postgres.broker.fake_workers import Workers, held_lock, opened
 
@@ -221,7 +216,7 @@ def life(url):
     """A living process's liveness, with what it was told."""
     told = SimpleNamespace(forgotten=threading.Event(), rescued=[])
     worker_id = str(uuid.uuid4())
-    liveness = Liveness(
+    liveness = Heartbeat(
         lambda: url,
         worker_id,
         queues=["jobs"],
@@ -237,12 +232,12 @@ def life(url):
 
 def test_a_worker_that_was_taken_for_dead_registers_again(life, db, workers, settled):
     # Given a process that lives
-    wait_until(lambda: life.liveness.may_claim, what="registered")
+    wait_until(lambda: life.heartbeat.may_claim, what="registered")
     # When it was taken for dead while it was cut off
     db("DELETE FROM callboard.workers WHERE worker_id = %s", life.worker_id)
     # Then it is told, and goes on under a lock of its new row
     wait_until(life.told.forgotten.is_set, what="the news")
-    wait_until(lambda: life.liveness.may_claim, what="registered again")
+    wait_until(lambda: life.heartbeat.may_claim, what="registered again")
     assert db("SELECT worker_id::text FROM callboard.workers") == [(life.worker_id,)]
     assert workers.look() == 0
 
@@ -256,12 +251,12 @@ def test_a_leader_rescues_on_its_own_and_says_so(life, broker, db, workers, sett
 
 def test_a_worker_leaves_its_own_session_that_the_network_forgot_behind(life, db, workers, settled):
     # Given a worker whose connection is lost to it, while Postgres still believes in it
-    wait_until(lambda: life.liveness.may_claim, what="registered")
+    wait_until(lambda: life.heartbeat.may_claim, what="registered")
     [(before,)] = db("SELECT lock_key FROM callboard.workers")
-    forgotten, life.liveness._connection = life.liveness._connection, None
-    life.liveness._has_lock.clear()
+    forgotten, life.heartbeat._connection = life.heartbeat._connection, None
+    life.heartbeat._has_lock.clear()
     # Then it goes on under another lock, and nobody ends a session for that
-    wait_until(lambda: life.liveness.may_claim, 40, what="registered again")
+    wait_until(lambda: life.heartbeat.may_claim, 40, what="registered again")
     assert db("SELECT lock_key <> %s FROM callboard.workers", before) == [(True,)]
     forgotten.cursor().execute("SELECT 1")
     forgotten.close()
@@ -270,10 +265,10 @@ def test_a_worker_leaves_its_own_session_that_the_network_forgot_behind(life, db
 
 def test_a_lock_whose_key_is_taken_is_drawn_anew(url, db, life):
     # Given a restored database, whose sequence begins anew below the keys of workers that live
-    wait_until(lambda: life.liveness.may_claim, what="registered")
+    wait_until(lambda: life.heartbeat.may_claim, what="registered")
     db("ALTER TABLE callboard.workers ALTER COLUMN lock_key RESTART WITH 1")
     other = str(uuid.uuid4())
-    second = Liveness(
+    second = Heartbeat(
         lambda: url, other, queues=[], actors=[], threads=1, on_rescue=lambda *_: None, on_forgotten=lambda: None
     )
     # When another one registers, then both have a lock of their own, and stay
@@ -285,25 +280,25 @@ def test_a_lock_whose_key_is_taken_is_drawn_anew(url, db, life):
 
 def test_a_silent_leader_loses_the_lead(db, workers, life):
     # Given the lead in the hands of a worker that is frozen: its lock is held, its heartbeat late
-    wait_until(lambda: life.liveness.leads, 20, what="the lead")
+    wait_until(lambda: life.heartbeat.leads, 20, what="the lead")
     frozen = workers.register()
     db("UPDATE callboard.workers SET holds_lock = false WHERE worker_id = %s", frozen)
     db("UPDATE callboard.duties SET worker_id = %s WHERE duty_name = 'lead'", frozen)
-    wait_until(lambda: not life.liveness.leads, what="the change")
+    wait_until(lambda: not life.heartbeat.leads, what="the change")
     # When it has been silent long enough
     workers.silence(frozen, DUTY_OVERDUE_S + 1)
     # Then another one leads
-    wait_until(lambda: life.liveness.leads, what="the lead")
+    wait_until(lambda: life.heartbeat.leads, what="the lead")
 
 
 def test_a_leader_that_died_loses_the_lead_with_its_lock(url, db, workers, life):
-    wait_until(lambda: life.liveness.leads, 20, what="the lead")
+    wait_until(lambda: life.heartbeat.leads, 20, what="the lead")
     dead = workers.register()
     with held_lock(url, dead):
         db("UPDATE callboard.duties SET worker_id = %s WHERE duty_name = 'lead'", dead)
-        wait_until(lambda: not life.liveness.leads, what="the change")
+        wait_until(lambda: not life.heartbeat.leads, what="the change")
     # Its heartbeat is not late yet
-    wait_until(lambda: life.liveness.leads, DUTY_OVERDUE_S / 2, what="the lead")
+    wait_until(lambda: life.heartbeat.leads, DUTY_OVERDUE_S / 2, what="the lead")
 
 
 def test_a_late_verdict_of_a_rescued_message_changes_nothing(broker, db, work):

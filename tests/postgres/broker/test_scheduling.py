@@ -12,7 +12,7 @@ import pytest
 
 from callboard.broker import current_delivery, schedule
 from callboard.broker.schedules.declaration import Schedule
-from callboard.broker.schedules.scheduler import Clock
+from callboard.broker.schedules.scheduler import Scheduler
 from callboard.db import connect, sql
 from callboard.errors import ConfigurationError
 from tests.conftest import wait_until
@@ -49,7 +49,7 @@ def clock_of(url):
                     cursor.execute(before + sql(name), parameters)
                     return cursor.fetchall() if cursor.description else []
 
-            return Clock(execute, declared, on_send)
+            return Scheduler(execute, declared, on_send)
 
         yield make
 
@@ -462,7 +462,7 @@ def test_when_the_leader_goes_another_one_sends_on(url, db):
         wait_until(lambda: db("SELECT count(*) FROM callboard.message_history")[0][0] >= 2, 15, "two slots")
         # When the leader's connection is ended, three times
         for _ in range(3):
-            wait_until(lambda: any(broker.worker.liveness.leads for broker in brokers), what="the lead")
+            wait_until(lambda: any(broker.worker.heartbeat.leads for broker in brokers), what="the lead")
             before = db("SELECT count(*) FROM callboard.message_history")[0][0]
             db(
                 "SELECT pg_terminate_backend(pg_locks.pid) FROM pg_locks "

@@ -75,17 +75,17 @@ def test_both_end_with_their_own_stop(broker, db, nobody_claims):
 def test_one_goes_on_when_the_other_stops(broker, db, nobody_claims, stops_first):
     # Given two Workers, each with a message that runs
     began, may_end = [], threading.Event()
-    jobs = actor(broker, lambda n: began.append(current_delivery().side) or may_end.wait(20), actor_name="job")
+    jobs = actor(broker, lambda n: began.append(current_delivery().holder) or may_end.wait(20), actor_name="job")
     workers = [start(broker, worker_threads=1), start(broker, worker_threads=1)]
     for n in range(2):
         jobs.send(n)
     wait_until(lambda: len(set(began)) == 2)
     # When one of them stops before its message ends
     stopped, other = workers if stops_first else workers[::-1]
-    side = broker.worker_of(other)
+    runtime = broker.worker_of(other)
     stopped.stop(timeout=100)
     # Then its row is gone and its message waits, or is taken by the other one, uncounted
-    assert broker.workers == (side,) and registered(db) == 1
+    assert broker.workers == (runtime,) and registered(db) == 1
     may_end.set()
     wait_until(lambda: len(ended(db)) == 2)
     assert db("SELECT DISTINCT attempt, lost_workers FROM callboard.message_history") == [(1, 0)]
@@ -112,14 +112,15 @@ def test_a_worker_that_nobody_stops_ends_with_the_broker(url, db, nobody_claims)
 
 def test_each_one_serves_its_own_queues(broker, db):
     # Given a Worker a queue
-    ran, sides = [], []
+    ran, are_its_own = [], []
 
     def job(name):
-        side = current_delivery().side
-        ran.append((name, tuple(side.queue_names)))
+        worker_id = current_delivery().holder.worker_id
+        [runtime] = [runtime for runtime in broker.workers if runtime.worker_id == worker_id]
+        ran.append((name, tuple(runtime.queue_names)))
         with completion() as connection, connection.cursor() as cursor:
             cursor.execute("SELECT worker_id::text FROM dramatiq.queue WHERE state = 'running'")
-            sides.append((side.worker_id,) in cursor.fetchall())
+            are_its_own.append((worker_id,) in cursor.fetchall())
 
     one, other = (dramatiq.actor(job, broker=broker, queue_name=name, actor_name=f"{name}_job") for name in ("a", "b"))
     workers = [start(broker, queues={"a"}), start(broker, queues={"b"})]
@@ -130,7 +131,7 @@ def test_each_one_serves_its_own_queues(broker, db):
     wait_until(lambda: len(ended(db)) == 10)
     # Then each ran its own, with leases of its own
     assert set(ran) == {("a", ("a",)), ("b", ("b",))}
-    assert all(sides)
+    assert all(are_its_own)
     for worker in workers:
         worker.stop(timeout=2000)
 

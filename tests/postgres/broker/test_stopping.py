@@ -136,8 +136,8 @@ def test_leaving_at_once_hands_everything_back_and_forgets_the_worker(broker, db
     assert db("SELECT state, attempt, lost_workers FROM dramatiq.queue") == [("queued", 0, 0)] * 2
     assert db("SELECT count(*) FROM callboard.workers") == [(0,)]
     # And it does not come back in the moments before its process ends
-    broker.worker.liveness.thread.join(10)
-    assert not broker.worker.liveness.thread.is_alive()
+    broker.worker.heartbeat.thread.join(10)
+    assert not broker.worker.heartbeat.thread.is_alive()
     assert db("SELECT count(*) FROM callboard.workers") == [(0,)]
     may_end.set()
     worker.stop(timeout=1000)

@@ -81,7 +81,7 @@ def test_a_program_that_runs_a_worker_of_its_own_is_told_once_and_lives(broker, 
         wait_until(lambda: broker.middleware[0]._given_up, what="the report")
         # Then its lease is still held, and it ends as it ends
         assert db("SELECT state FROM dramatiq.queue") == [("running",)]
-        assert broker.worker.stuck() == []
+        assert broker.worker.leases.stuck() == []
         may_end.set()
         wait_until(lambda: dead(db))
     assert dead(db) == [("max_retries", "TimeLimitExceeded")]

@@ -250,7 +250,7 @@ def test_a_database_that_refuses_every_verdict_is_waited_for(broker, db, work, r
     job = actor(broker, lambda: runs.append(1), actor_name="job")
     with work():
         job.send()
-        wait_until(lambda: broker.worker.completions._outage.is_known or dead(db), what="the refusal")
+        wait_until(lambda: broker.worker.verdict_writer._outage.is_known or dead(db), what="the refusal")
         # When it writes again
         db("DROP TRIGGER refuse ON callboard.message_history")
         wait_until(lambda: ended(db) or dead(db))
@@ -421,8 +421,8 @@ def test_messages_claimed_ahead_go_to_another_process_when_they_wait(url, db):
     jobs = actor(broker, job)
     actor(other, ran.append, actor_name="job")
     with running_worker(broker, threads=1):
-        broker.worker._slots._ahead = 50
-        broker.worker._slots._take_rate = lambda held: None
+        broker.worker.leases._slots._ahead = 50
+        broker.worker.leases._slots._take_rate = lambda held: None
         for n in range(20):
             jobs.send(n)
         wait_until(lambda: db("SELECT count(*) FROM dramatiq.queue WHERE state = 'running'") == [(20,)])

@@ -9,9 +9,10 @@ import pytest
 
 from callboard import memory
 from callboard.broker.failures.causes import cause_of_reason
-from callboard.broker.liveness.heartbeat import BEAT_OVERDUE_S, Liveness, unregister_parameters
+from callboard.broker.liveness.heartbeat import Heartbeat, unregister_parameters
 from callboard.db import sql
 from callboard.memory import resident_bytes
+from callboard.terms import BEAT_OVERDUE_S
 from tests.conftest import wait_until
 from tests.postgres.broker.fake_workers import Workers, opened
 
@@ -29,7 +30,7 @@ def worker_id():
 
 @pytest.fixture
 def liveness(url, worker_id):
-    liveness = Liveness(
+    liveness = Heartbeat(
         lambda: url,
         worker_id,
         queues=["jobs"],

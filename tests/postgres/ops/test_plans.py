@@ -6,7 +6,8 @@ import pytest
 
 from benchmarks.filling import Sizes, fill
 from callboard.db import connect, sql
-from callboard.ops.queues.figures import BEAT_OVERDUE_S, STUCK_AFTER_S
+from callboard.ops.queues.figures import STUCK_AFTER_S
+from callboard.terms import BEAT_OVERDUE_S
 from tests.chaos.plans import explain
 from tests.conftest import wait_until
 

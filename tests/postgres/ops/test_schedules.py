@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from callboard.broker.schedules.declaration import Schedule as Declaration
-from callboard.broker.schedules.scheduler import Clock
+from callboard.broker.schedules.scheduler import Scheduler
 from callboard.db import sql
 from callboard.errors import Conflict, NotFound
 from callboard.ops import audit, schedules
@@ -37,7 +37,7 @@ def worker_id(db):
         return db(before + sql(name), **parameters)
 
     daily = Declaration("daily", "job", "jobs", 3, "0 6 * * *", "Europe/Moscow", {"kind": "register"})
-    Clock(execute, [daily, Declaration("tidy", "tidy_up", "attic", 0, "0 * * * *")], lambda *_: None).register(
+    Scheduler(execute, [daily, Declaration("tidy", "tidy_up", "attic", 0, "0 * * * *")], lambda *_: None).register(
         worker_id
     )
     return worker_id

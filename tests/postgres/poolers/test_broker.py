@@ -127,7 +127,7 @@ def test_an_idle_worker_asks_no_more_than_straight_in_the_database(
         broker = make_pooled_broker(url)
         dramatiq.actor(lambda: None, actor_name="job", queue_name="jobs", broker=broker)
         with running_worker(broker):
-            wait_until(lambda: broker.worker is not None and broker.worker.liveness.leads, 20, "the lead")
+            wait_until(lambda: broker.worker is not None and broker.worker.heartbeat.leads, 20, "the lead")
             # A leader looks for the dead only after a while, and sessions report what they did once a second.
             time.sleep(4)
             before, clock = transactions(), time.monotonic()

@@ -13,9 +13,10 @@ import psycopg2
 import pytest
 
 from callboard.broker.liveness import heartbeat as module
-from callboard.broker.liveness.heartbeat import BEAT_OVERDUE_S, DUTY_OVERDUE_S, Liveness
+from callboard.broker.liveness.heartbeat import Heartbeat
 from callboard.db import sql
 from callboard.db.connections.session import Connection
+from callboard.terms import BEAT_OVERDUE_S, DUTY_OVERDUE_S
 from tests.conftest import wait_until
 from tests.poolers import pooled
 from tests.postgres.broker.conftest import running_worker
@@ -26,7 +27,7 @@ from tests.postgres.broker.fake_workers import Workers, held_lock, opened
 def living(url, *, has_lock):
     """Run a worker process's liveness; pause() stops it as SIGSTOP would, without a goodbye."""
     worker_id, rescued = str(uuid.uuid4()), []
-    liveness = Liveness(
+    liveness = Heartbeat(
         lambda: url,
         worker_id,
         queues=["jobs"],
@@ -84,36 +85,36 @@ def sessions_of(db):
 
 def test_a_worker_straight_in_the_database_is_known_by_its_lock(database_url, db, workers):
     with living(database_url, has_lock=True) as worker:
-        wait_until(lambda: worker.liveness.leads, 20, "the lead")
+        wait_until(lambda: worker.heartbeat.leads, 20, "the lead")
         assert db("SELECT holds_lock FROM callboard.workers") == [(True,)]
         worker.pause()
-        worker.liveness._connection.close()
+        worker.heartbeat._connection.close()
         wait_until(lambda: workers.look() == 1, what="the suspicion")
-        worker.liveness._connection = None
+        worker.heartbeat._connection = None
 
 
 def test_behind_a_pooler_in_session_mode_only_a_heartbeat_counts_as_well(database_url, db, workers):
     # Its mode cannot be seen from here, and a wrong guess would run messages twice.
     with pooled(database_url, "session") as pooler, living(pooler.url, has_lock=True) as worker:
-        wait_until(lambda: worker.liveness.leads, 20, "the lead")
+        wait_until(lambda: worker.heartbeat.leads, 20, "the lead")
         assert db("SELECT holds_lock FROM callboard.workers") == [(False,)]
         worker.pause()
-        worker.liveness._disconnect()
+        worker.heartbeat._disconnect()
         assert workers.look() == 0
 
 
 def test_a_lock_that_is_seen_in_other_hands_proves_nothing_from_then_on(database_url, db, workers):
     # Given a worker whose sessions seem to be its own, as behind a proxy that hands the options on
     with living(database_url, has_lock=True) as worker:
-        wait_until(lambda: worker.liveness.leads, 20, "the lead")
+        wait_until(lambda: worker.heartbeat.leads, 20, "the lead")
         # When its next beat comes in another session
         lent = psycopg2.connect(database_url, connection_factory=Connection)
         lent.autocommit = True
-        kept, worker.liveness._connection = worker.liveness._connection, lent
+        kept, worker.heartbeat._connection = worker.heartbeat._connection, lent
         no_lock = "SELECT holds_lock FROM callboard.workers"
         wait_until(lambda: db(no_lock) == [(False,)], 20, "the look")
         # Then it stays so, also when the first one is back
-        worker.liveness._connection = kept
+        worker.heartbeat._connection = kept
         [(before,)] = db("SELECT beat_at FROM callboard.workers")
         wait_until(lambda: db("SELECT beat_at > %s FROM callboard.workers", before) == [(True,)], 20)
         assert db(no_lock) == [(False,)]
@@ -123,14 +124,14 @@ def test_a_lock_that_is_seen_in_other_hands_proves_nothing_from_then_on(database
 def test_one_leads_behind_a_pooler_and_the_next_when_it_falls_silent(pooler, monkeypatch):
     monkeypatch.setattr(module, "DUTY_OVERDUE_S", 3)
     with living(pooler.url, has_lock=False) as first:
-        wait_until(lambda: first.liveness.leads, 20, "the lead")
+        wait_until(lambda: first.heartbeat.leads, 20, "the lead")
         with living(pooler.url, has_lock=False) as second:
             # Given two workers, of which one leads
-            leads = [(first.liveness.leads, second.liveness.leads) for _ in range(20) if not time.sleep(0.1)]
+            leads = [(first.heartbeat.leads, second.heartbeat.leads) for _ in range(20) if not time.sleep(0.1)]
             assert set(leads) == {(True, False)}
             # When that one is paused, then the other one leads
             first.pause()
-            wait_until(lambda: second.liveness.leads, 20, "the lead")
+            wait_until(lambda: second.heartbeat.leads, 20, "the lead")
 
 
 def test_racing_workers_have_one_leader(database_url, db, workers):
@@ -177,7 +178,7 @@ def test_a_turn_is_given_back_although_its_connection_was_lost(database_url, db,
     broker = make_pooled_broker(database_url)
     dramatiq.actor(lambda: None, actor_name="job", queue_name="jobs", broker=broker)
     with running_worker(broker):
-        wait_until(lambda: broker.worker is not None and broker.worker.liveness.may_claim, 20, "registered")
+        wait_until(lambda: broker.worker is not None and broker.worker.heartbeat.may_claim, 20, "registered")
         # Given a process that has the turn and loses its intake's connection, with no suspect in its own queues
         db("UPDATE callboard.duties SET worker_id = %s WHERE duty_name = 'alone'", broker.worker.worker_id)
         broker.worker.intake._is_alone = True

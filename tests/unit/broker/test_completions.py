@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from callboard.broker.ending.effects import Arrival, ResultRow
-from callboard.broker.ending.verdict import TRACEBACK_MAX, AttemptError, Outcome, Verdict
-from callboard.broker.ending.verdict_writer import BATCH_BYTES_MAX, BATCH_MAX, Completions
+from callboard.broker.ending.verdict import TRACEBACK_MAX, AttemptError, Verdict
+from callboard.broker.ending.verdict_writer import BATCH_BYTES_MAX, BATCH_MAX, VerdictWriter
 from callboard.broker.sending.row import MESSAGE_BYTES_MAX, OutgoingRow
+from callboard.terms import Outcome
 
 TEXT = "x" * MESSAGE_BYTES_MAX
 ROW = OutgoingRow("id", "jobs", TEXT, 0, 0, None)
@@ -20,7 +21,7 @@ def verdict(number, **more):
 
 
 def first_batch(**more):
-    completions = Completions(lambda: "", "worker", lambda _: None)
+    completions = VerdictWriter(lambda: "", "worker", lambda _: None)
     for number in range(BATCH_MAX + 1):
         completions.submit(verdict(number, **more))
     return completions._take_batch()
@@ -50,6 +51,6 @@ def test_tracebacks_count_too():
 
 
 def test_one_verdict_is_written_whatever_its_size():
-    completions = Completions(lambda: "", "worker", lambda _: None)
+    completions = VerdictWriter(lambda: "", "worker", lambda _: None)
     completions.submit(verdict(1, followups=(ROW,) * 100))
     assert len(completions._take_batch()) == 1

@@ -1,4 +1,4 @@
-"""Slots of cron expressions where the clock changes, and what is caught up after an outage; time is passed in."""
+"""Prefetch of cron expressions where the clock changes, and what is caught up after an outage; time is passed in."""
 
 from __future__ import annotations
 

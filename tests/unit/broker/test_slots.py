@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callboard.broker.claiming import prefetch as slots
-from callboard.broker.claiming.prefetch import AHEAD_MAX, AHEAD_PER_END, Slots
+from callboard.broker.claiming.prefetch import AHEAD_MAX, AHEAD_PER_END, Prefetch
 
 
 @pytest.fixture
@@ -22,12 +22,12 @@ def end(budget, count):
 
 
 def test_without_a_rate_a_process_holds_what_its_threads_run(clock):
-    budget = Slots(8)
+    budget = Prefetch(8)
     assert [budget.room(held) for held in (0, 5, 8)] == [8, 3, 0]
 
 
 def test_the_rate_of_short_messages_decides_how_many_are_held_ahead(clock):
-    budget = Slots(8)
+    budget = Prefetch(8)
     end(budget, 100)
     clock[0] += 0.1
     # A thousand a second are 200 in 0.2 s; claimed again when half of them are used up.
@@ -39,14 +39,14 @@ def test_the_rate_of_short_messages_decides_how_many_are_held_ahead(clock):
 
 
 def test_messages_that_outlast_what_is_held_ahead_are_not_claimed_ahead(clock):
-    budget = Slots(8)
+    budget = Prefetch(8)
     end(budget, 3)
     clock[0] += 0.1
     assert budget.room(0) == 8
 
 
 def test_threads_that_run_dry_hold_more_ahead_at_once_and_step_by_step(clock):
-    budget, held = Slots(2), []
+    budget, held = Prefetch(2), []
     for _ in range(5):
         # All that is claimed ends within the 2 ms until the next look.
         held.append(budget.room(0))
@@ -56,7 +56,7 @@ def test_threads_that_run_dry_hold_more_ahead_at_once_and_step_by_step(clock):
 
 
 def test_a_short_look_takes_nothing_back(clock):
-    budget = Slots(2)
+    budget = Prefetch(2)
     end(budget, 100)
     clock[0] += 0.1
     assert budget.room(0) == 202
@@ -66,14 +66,14 @@ def test_a_short_look_takes_nothing_back(clock):
 
 
 def test_busy_threads_get_no_more_before_the_rate_is_known(clock):
-    budget = Slots(2)
+    budget = Prefetch(2)
     end(budget, 2)
     clock[0] += 0.002
     assert budget.room(2) == 0
 
 
 def test_in_strict_order_and_after_messages_that_waited_too_long_nothing_is_held_ahead(clock):
-    strict, shrunk = Slots(8, is_ahead=False), Slots(8)
+    strict, shrunk = Prefetch(8, is_ahead=False), Prefetch(8)
     for budget in (strict, shrunk):
         end(budget, 100)
     clock[0] += 0.1

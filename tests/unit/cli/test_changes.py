@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from callboard.cli.confirming import approve
+from callboard.cli.choosing.confirming import approve
 from callboard.errors import CallboardError, InvalidRequest, NotFound
 
 WHAT = "dead letters will be put back"

@@ -35,7 +35,8 @@ def processes(monkeypatch):
 @pytest.fixture
 def template(monkeypatch, tmp_path):
     """Run typesetting with templates of the test."""
-    script = tmp_path / "typesetting.py"
+    script = tmp_path / "formats" / "typesetting.py"
+    script.parent.mkdir()
     script.write_text(pdf._SCRIPT.read_text())
     (tmp_path / "templates").mkdir()
     monkeypatch.setattr(pdf, "_SCRIPT", script)
@@ -203,7 +204,7 @@ def test_the_process_sees_no_secret(template, monkeypatch):
 
 def test_the_process_ends_when_its_worker_is_killed(tmp_path):
     program = (
-        "import time; from datetime import UTC, datetime; from callboard.reports import pdf\n"
+        "import time; from datetime import UTC, datetime; from callboard.reports.formats import pdf\n"
         "from callboard.reports.formats.rendering import render\n"
         "with pdf._processes.lend(5) as process:\n"
         "    print(process.pid, flush=True); time.sleep(60)\n"

@@ -64,7 +64,7 @@ def test_other_content_never_replaces_a_file(folder):
 
 def test_a_kill_while_writing_leaves_no_half_file_under_the_name(folder, tmp_path):
     program = (
-        "import os, sys; from callboard.reports import storage\n"
+        "import os, sys; from callboard.reports.storage import files as storage\n"
         "os.fsync = lambda _descriptor: os._exit(9)\n"
         "storage.store(sys.argv[1], 'a.csv', b'content')"
     )

@@ -186,12 +186,12 @@ def test_a_locked_table_does_not_cost_the_leader_its_connection(broker, url, db,
     other.cursor().execute("LOCK TABLE callboard.results")
     sessions = "SELECT pid FROM pg_stat_activity WHERE application_name = 'callboard liveness'"
     with work():
-        wait_until(lambda: broker.worker.liveness.leads)
+        wait_until(lambda: broker.worker.heartbeat.leads)
         before = db(sessions)
         # When the leader has purged what it could
         wait_until(lambda: not db("SELECT 1 FROM callboard.rate_limits"))
         # Then it goes on leading on the same connection
-        assert broker.worker.liveness.leads and db(sessions) == before
+        assert broker.worker.heartbeat.leads and db(sessions) == before
     other.close()
 
 

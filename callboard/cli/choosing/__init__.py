@@ -1,0 +1,1 @@
+"""Choosing what a command changes, and the question before it does."""
