@@ -18,6 +18,7 @@ import pytest
 # Imported before any test replaces the service's broker, so that what is put back afterwards is that one.
 import actors  # noqa: F401
 import callboard.app
+from callboard.broker import service_broker
 from callboard.broker.schedules.declaration import declared_on
 from callboard.db import Pool, schema
 from callboard.dev.postgres import Server
@@ -69,6 +70,12 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         for variable in (name, f"{name}_FILE", f"{PREFIX}{name}", f"{PREFIX}{name}_FILE"):
             monkeypatch.delenv(variable, raising=False)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
+
+
+@pytest.fixture(autouse=True)
+def _the_services_own_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put back the service's broker, which a test may replace: its database is gone after it."""
+    monkeypatch.setattr(service_broker, "_default_broker", service_broker._default_broker)
 
 
 @pytest.fixture(scope="session")

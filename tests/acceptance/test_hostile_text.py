@@ -156,7 +156,7 @@ def test_only_one_module_of_the_command_line_prints():
     folder = Path(callboard.cli.__file__).parent
     printing = {
         path.name
-        for path in folder.glob("*.py")
+        for path in folder.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("print", "echo", "secho")
     }

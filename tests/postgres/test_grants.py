@@ -93,7 +93,7 @@ def needed(connection):
     def look(role):
         rights = set(ELSEWHERE[role])
         for name in statements_of(role):
-            text = matching(name.removeprefix("ops/")) if "FROM matching" in sql(name) else sql(name)
+            text = matching(name.removeprefix("dead_letters/")) if "FROM matching" in sql(name) else sql(name)
             rights |= rights_of(connection, text)
         return rights
 

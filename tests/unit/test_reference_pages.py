@@ -71,6 +71,8 @@ def test_every_variable_on_a_page_is_a_setting(page):
     known |= {"PORT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"}
     known |= {"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HTTPS_PROXY", "NO_PROXY"}
     known |= {"NAME_FILE", "PYTHONPATH", "FOR UPDATE SKIP LOCKED", "MAX_…_RETRY_ATTEMPTS"}
+    # Constants of the code, which test_inside_a_worker.py holds.
+    known |= set(names_of(rows_of("docs/inside-a-worker.md", section="Times"), 2))
     named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", page.read_text(encoding="utf-8")))
     bare = {name.removeprefix(PREFIX) for name in named}
     assert {name for name in bare if name.removesuffix("_FILE") not in known and name not in known} == set()

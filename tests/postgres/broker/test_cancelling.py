@@ -12,7 +12,7 @@ from dramatiq.results import ResultFailure, Results
 
 from callboard.broker import PostgresBroker, PostgresResults, completion
 from callboard.broker.claiming.prefetch import Prefetch
-from callboard.broker.worker import runtime as worker_side
+from callboard.broker.worker import leases
 from callboard.errors import Cancelled, PermanentError, Postponed
 from callboard.ops.audit import Operator
 from callboard.ops.messages.cancellation import cancel
@@ -168,7 +168,7 @@ def test_a_failure_that_comes_before_the_worker_has_heard_does_not_bring_it_back
 def test_one_that_waits_here_for_a_thread_never_starts(broker, db, work, monkeypatch):
     # Given a worker that has claimed more than its one thread can run
     monkeypatch.setattr(Prefetch, "room", lambda self, held: 3 - held)
-    monkeypatch.setattr(worker_side, "WAIT_HERE_S", 60)
+    monkeypatch.setattr(leases, "WAIT_HERE_S", 60)
     first, ran = Job(), []
     jobs, later = actor(broker, first, actor_name="job"), actor(broker, lambda: ran.append(1), actor_name="later")
     with work(threads=1):

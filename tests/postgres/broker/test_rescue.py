@@ -226,7 +226,7 @@ def life(url):
         on_forgotten=told.forgotten.set,
     )
     liveness.start()
-    yield SimpleNamespace(liveness=liveness, worker_id=worker_id, told=told)
+    yield SimpleNamespace(heartbeat=liveness, worker_id=worker_id, told=told)
     liveness.stop()
 
 

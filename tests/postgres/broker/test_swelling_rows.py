@@ -10,7 +10,7 @@ import pytest
 from callboard.broker.claiming import claimer as claiming
 from callboard.broker.claiming.wariness import Wariness
 from callboard.broker.schedules.declaration import Schedule
-from callboard.broker.schedules.scheduler import Clock
+from callboard.broker.schedules.scheduler import Scheduler
 from callboard.db import connect, sql
 from tests.conftest import wait_until
 from tests.postgres.broker.fake_workers import Workers, opened
@@ -68,7 +68,7 @@ def test_a_claim_of_one_makes_no_text_of_what_swells(db, swelling, statement):
     # Far less than making the text takes, which nothing interrupts: it would be over before it is cancelled
     db("SET statement_timeout = '4s'")
     parameters = {"message_id": message_id, "queue_names": ["jobs"], "worker_id": worker_id}
-    [row] = db(sql(f"queue/{statement}"), **parameters)
+    [row] = db(sql(f"claiming/{statement}"), **parameters)
     assert row[0] == message_id and row[2] is None
 
 
@@ -114,7 +114,7 @@ def test_a_schedule_whose_arguments_swell_keeps_no_other_from_its_turn(db, url, 
                 cursor.execute(before + sql(name), parameters)
                 return cursor.fetchall() if cursor.description else []
 
-        clock = Clock(
+        clock = Scheduler(
             execute, [Schedule(name, "job", "jobs", 0, "0 6 * * *", "UTC") for name in ("a", "b")], lambda *_: None
         )
         clock.register(worker_id)

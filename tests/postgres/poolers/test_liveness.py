@@ -45,7 +45,7 @@ def living(url, *, has_lock):
         liveness.thread.join(10)
 
     try:
-        yield SimpleNamespace(liveness=liveness, worker_id=worker_id, rescued=rescued, pause=pause)
+        yield SimpleNamespace(heartbeat=liveness, worker_id=worker_id, rescued=rescued, pause=pause)
     finally:
         liveness.stop()
 
