@@ -121,7 +121,7 @@ def test_one_limit_is_one_warning_however_its_words_differ(send, caplog):
 def test_bounces_go_to_the_envelope_sender_that_is_set(send):
     with ScriptedServer() as server:
         send(server, smtp_envelope_from="Bounces <bounces@mail.shop.test>")
-        assert "mail FROM:<bounces@mail.shop.test>" in server.lines
+        assert "mail from:<bounces@mail.shop.test>" in map(str.lower, server.lines)
         assert b"From: Callboard <shop@shop.test>\r\n" in server.contents[0]
     with ScriptedServer() as server, pytest.raises(Postponed, match="SMTP_ENVELOPE_FROM"):
         send(server, smtp_envelope_from="nobody")

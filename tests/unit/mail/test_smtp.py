@@ -202,7 +202,7 @@ def test_an_international_domain_needs_no_smtputf8(send, settings):
     )
     with ScriptedServer() as server:
         send(server, message)
-        assert "RCPT TO:<anna@xn--e1afmkfd.xn--p1ai>" in [line.replace("rcpt", "RCPT") for line in server.lines]
+        assert "rcpt to:<anna@xn--e1afmkfd.xn--p1ai>" in map(str.lower, server.lines)
         assert server.contents[0].isascii()
 
 
