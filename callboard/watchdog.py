@@ -12,7 +12,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, TypeVar
 
 _TICK_S = 0.1
 
@@ -99,8 +100,30 @@ class Allowance:
         return f"the answer did not end within {self._timeout_s:g} s"
 
 
+class Limit(Protocol):
+    """The time of a block, which says when it is over."""
+
+    def end(self) -> bool:
+        """End the watch; return whether the block was in time, at the first call."""
+
+
+_Limit = TypeVar("_Limit", bound=Limit)
+
+
 @contextmanager
-def allowing(timeout_s: float, peer: socket.socket | None = None) -> Iterator[Allowance]:
+def within(limit: _Limit) -> Iterator[_Limit]:
+    """Lend a limit for the block. Raises: TimeoutError, with the limit's text, for what failed when it was over."""
+    try:
+        yield limit
+    except Exception as error:
+        if not limit.end():
+            raise TimeoutError(str(limit)) from error
+        raise
+    finally:
+        limit.end()
+
+
+def allowing(timeout_s: float, peer: socket.socket | None = None) -> AbstractContextManager[Allowance]:
     """Give the block so long, and shut the sockets that it covers when it takes longer.
 
     Raises: TimeoutError in place of what the call in flight fails with then, as its cause.
@@ -108,11 +131,4 @@ def allowing(timeout_s: float, peer: socket.socket | None = None) -> Iterator[Al
     allowance = Allowance(timeout_s)
     if peer is not None:
         allowance.cover(peer)
-    try:
-        yield allowance
-    except Exception as error:
-        if not allowance.end():
-            raise TimeoutError(str(allowance)) from error
-        raise
-    finally:
-        allowance.end()
+    return within(allowance)

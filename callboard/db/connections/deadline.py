@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from callboard.watchdog import watchdog
+from callboard.watchdog import watchdog, within
 
 
 class Deadline:
@@ -37,7 +37,7 @@ class Deadline:
         finally:
             self.begin_step()
 
-    def keep(self) -> bool:
+    def end(self) -> bool:
         """End the watch; return whether the deadline was kept."""
         return watchdog.unwatch(self._token)
 
@@ -46,19 +46,10 @@ class Deadline:
         return f"Postgres did not answer within {self._timeout_s if is_over else self._step_s:g} s."
 
 
-@contextmanager
-def deadline(connection: Any, timeout_s: float, step_s: float | None = None) -> Iterator[Deadline]:
+def deadline(connection: Any, timeout_s: float, step_s: float | None = None) -> AbstractContextManager[Deadline]:
     """Let calls on the connection inside the block take timeout_s at most, and step_s each step they say they begin.
 
     When it passes, the call in flight fails with psycopg2.OperationalError and the connection is lost.
     Raises: TimeoutError in place of that error, with the error as its cause.
     """
-    limit = Deadline(connection, timeout_s, step_s)
-    try:
-        yield limit
-    except Exception as error:
-        if not limit.keep():
-            raise TimeoutError(str(limit)) from error
-        raise
-    finally:
-        limit.keep()
+    return within(Deadline(connection, timeout_s, step_s))
