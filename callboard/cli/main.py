@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import io
 import os
 import sys
@@ -15,10 +13,6 @@ from callboard import __version__
 from callboard.cli.command_line import base_install, usage
 from callboard.cli.command_line.commands import Commands
 from callboard.cli.output import note, say
-
-EXIT_FAILED = 1
-#: What the system says where a file or a device takes no more of our output.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 EPILOG = """\
 examples:
@@ -89,12 +83,6 @@ def main() -> None:
     except (ModuleNotFoundError, FileNotFoundError) as error:
         # A command's module is imported when it runs, and may need more than is there.
         base_install.refusal(error)()
-    except OSError as error:
-        if error.filename is not None or error.errno not in FULL:
-            raise
-        note(f"The output cannot be written: {error.strerror}.")
-        _drop_output()
-        sys.exit(EXIT_FAILED)
     except Exception as error:
         # Late: the errors of all parts are known to it, and with them Dramatiq and Postgres.
         from callboard.cli.command_line import failures
@@ -103,9 +91,3 @@ def main() -> None:
         if exit_code is None:
             raise
         sys.exit(exit_code)
-
-
-def _drop_output() -> None:
-    """Let what is left for stdout go nowhere, so that Python does not fail of it once more at its end."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
