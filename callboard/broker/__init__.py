@@ -12,8 +12,8 @@ The road of a message, with the room of each step:
 8. liveness: a worker beats; the leader takes back what dead ones held, and sends the slots of schedules.
 9. completions: completion() ends a message in its actor's own transaction, in place of 5 and 6.
 
-Below all: context (which message the running code belongs to), options, outages. Imports point down this list, which
-lint-imports holds.
+Below all: context (which message the running code belongs to), options, outages. Which room may import which stands in
+pyproject.toml, and lint-imports holds it.
 """
 
 from callboard.broker.backends.rate_limits import PostgresRateLimits

@@ -1,4 +1,4 @@
-"""Verdicts as the parameters of the statements in sql/queue/end_*.sql."""
+"""Verdicts as the parameters of the statements in sql/ending/end_*.sql."""
 
 from __future__ import annotations
 

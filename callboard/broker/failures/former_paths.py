@@ -43,6 +43,8 @@ FORMER_PATHS = {
     "callboard/mail/smtp/health.py": "callboard/mail/health.py",
     "callboard/mail/smtp/patience.py": "callboard/mail/patience.py",
     "callboard/mail/smtp/transport.py": "callboard/mail/smtp.py",
+    "callboard/ops/upkeep/retention.py": "callboard/ops/retention.py",
+    "callboard/ops/upkeep/throughput.py": "callboard/ops/throughput.py",
     "callboard/reports/formats/figures.py": "callboard/reports/figures.py",
     "callboard/reports/formats/pages.py": "callboard/reports/pages.py",
     "callboard/reports/formats/pdf.py": "callboard/reports/pdf.py",

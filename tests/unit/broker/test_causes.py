@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -15,8 +16,9 @@ from hypothesis import strategies as st
 from callboard.broker import DeadReason, Outcome, Verdict
 from callboard.broker.ending.verdict import ERROR_MESSAGE_MAX, AttemptError
 from callboard.broker.failures import causes
-from callboard.broker.failures.causes import TRACEBACK_MAX, cause_of_reason, count_as_ours, is_ours
+from callboard.broker.failures.causes import TRACEBACK_MAX, cause_of, cause_of_reason, count_as_ours, is_ours
 from callboard.broker.failures.texts import gist
+from callboard.broker.running import interruptible_actor
 from callboard.errors import PermanentError, TemporaryError
 
 
@@ -427,3 +429,33 @@ def test_what_an_error_calls_its_kind_tells_causes_of_one_place_apart():
     unknown, again, spam, none = (caught(refuse_as, kind) for kind in ("5.1.1", "5.1.1", "5.7.1", None))
     assert unknown.fingerprint == again.fingerprint
     assert len({unknown.fingerprint, spam.fingerprint, none.fingerprint}) == 3
+
+
+def test_a_file_that_moved_keeps_its_causes(monkeypatch):
+    def failed():
+        raise ValueError("lost")
+
+    def cause():
+        with pytest.raises(ValueError, match="lost") as caught:
+            failed()
+        return cause_of(caught.value)
+
+    # Given a failure from before its file moved
+    before = cause()
+    path, _, _ = before.place.partition(" in ")
+    # When the file has another name, and the former one is known
+    monkeypatch.setitem(causes.FORMER_PATHS, path, "tests/unit/elsewhere.py")
+    assert (cause().place, cause().fingerprint == before.fingerprint) == (before.place, False)
+    monkeypatch.setitem(causes.FORMER_PATHS, path, path)
+    # Then its cause is the same
+    assert cause() == before
+
+
+def test_every_former_name_is_one_of_a_file_that_is_here():
+    root = Path(causes.__file__).parents[3]
+    assert [path for path in causes.FORMER_PATHS if not (root / path).exists()] == []
+
+
+def test_our_wrapper_around_every_actor_tells_nothing():
+    assert not is_ours(interruptible_actor.__file__)
+    assert is_ours(causes.__file__)

@@ -13,7 +13,7 @@ WITH live AS (
 SELECT
     now(), (SELECT min(next_at) FROM live WHERE next_at > now()),
     due.schedule_name, due.actor_name, due.queue_name, due.priority,
-    -- As in queue/claim_one: of a row that swells no text is made.
+    -- As in claiming/claim_one: of a row that swells no text is made.
     CASE
         WHEN pg_column_size(due.kwargs) > 8388608 OR pg_column_size(due.kwargs || '[]') > 8388608 THEN NULL
         WHEN (
